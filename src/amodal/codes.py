@@ -103,9 +103,7 @@ class BinaryCodes:
         return BinaryCodes(np.atleast_2d(self.packed[rows]), self.bits)
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, BinaryCodes) and self.bits == other.bits and np.array_equal(self.packed, other.packed)
-        )
+        return isinstance(other, BinaryCodes) and self.bits == other.bits and np.array_equal(self.packed, other.packed)
 
     __hash__ = None  # type: ignore[assignment]
 
