@@ -123,6 +123,14 @@ class Dataset:
         }
         return replace(self, modalities=tables)
 
+    def seen_classes(self) -> Dataset:
+        """The same items without the label columns that no item has; nothing can be learned about those."""
+        if self.labels is None:
+            return self
+        seen = np.flatnonzero(np.asarray(self.labels.matrix.sum(axis=0)).ravel())
+        names = tuple(self.labels.names[k] for k in seen)
+        return replace(self, labels=Labels(self.labels.matrix[:, seen].tocsr(), self.labels.known, names))
+
     def fingerprint(self) -> str:
         """A hash of what a result depends on: ids, presence, labels and split, and a sample of the features.
 

@@ -1,1 +1,7 @@
-"""."""
+"""How the deep methods learn: one loop, its settings, batches and checkpoints."""
+
+from amodal.training.batches import Batch, Batches
+from amodal.training.loop import Learner, train
+from amodal.training.settings import Progress, Training
+
+__all__ = ["Batch", "Batches", "Learner", "Progress", "Training", "train"]

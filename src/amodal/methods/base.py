@@ -1,0 +1,199 @@
+"""The contract of everything that learns: ``fit`` a data set with gaps, then ``encode`` one modality at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from itertools import permutations
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from amodal.codes import BinaryCodes, Codes, Embeddings
+from amodal.errors import DataError, MethodError, MissingModality, ShapeError, UsageError, nearest
+from amodal.methods.card import Card
+
+if TYPE_CHECKING:
+    from amodal.data import Dataset
+    from amodal.training.settings import Training
+
+__all__ = ["Method"]
+
+State = dict[str, NDArray[Any]]
+
+
+class Method(ABC):
+    """A way to learn codes or embeddings in which modalities meet.
+
+    The constructor only stores its keyword arguments, whose defaults are the paper's values or, where a card says so,
+    ours. ``fit`` checks and learns; learnt attributes end in an underscore. A code is a function of the item and the
+    fitted model alone: never of other items, of chance, or of another modality.
+
+    Class attributes:
+        card: What the method is and needs.
+        search_space: Values worth trying for each argument, by name.
+
+    Attributes:
+        widths_: Width of the features of each modality learned from.
+        classes_: Names of the classes learned from; empty without labels.
+    """
+
+    card: ClassVar[Card]
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
+    widths_: dict[str, int]
+    classes_: tuple[str, ...]
+
+    def params(self) -> dict[str, Any]:
+        """The constructor's arguments with their values."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    @classmethod
+    def create(cls, **params: Any) -> Self:
+        """Construct, with a sentence instead of a traceback for an argument that does not exist.
+
+        Raises:
+            UsageError: Naming the nearest right argument.
+        """
+        known = inspect.signature(cls).parameters
+        for name in params:
+            if name not in known:
+                raise UsageError(nearest(name, known, what=f"argument of {cls.card.slug}"))
+        return cls(**params)
+
+    def fit(self, data: Dataset, *, validation: Dataset | None = None, training: Training | None = None) -> Self:
+        """Learn from a data set with gaps.
+
+        Args:
+            data: Items with features; any of them may lack labels or modalities, as far as the card allows.
+            validation: Items that may choose a stopping point. Never the items that will judge.
+            training: Device, precision, checkpoints, progress; defaults suit a laptop. Closed-form methods ignore
+                what they have no use for.
+
+        Returns:
+            The method itself, fitted.
+
+        Raises:
+            DataError: If features are raw, NaN, or absent altogether.
+            MethodError: If the data lack labels or pairs that the method needs; says which.
+        """
+        self._check(data)
+        self.widths_ = {name: data[name].dim for name in data.names}
+        self.classes_ = data.labels.names if data.labels is not None else ()
+        self._learn(data, validation, training)
+        return self
+
+    @abstractmethod
+    def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:
+        """Learn; everything general has been checked."""
+
+    @abstractmethod
+    def _encode(self, features: NDArray[np.float32], modality: str) -> Codes:
+        """Encode checked features."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Everything learnt, as named arrays; the inverse of ``restore``."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Take back what ``state`` gave; ``widths_`` and ``classes_`` are set already."""
+
+    def encode(self, features: ArrayLike, modality: str) -> Codes:
+        """Codes or embeddings of items of one modality.
+
+        Args:
+            features: Shape (m, d), d as learned from, finite.
+            modality: Name of the modality, as in the training data.
+
+        Raises:
+            MissingModality: If the model never learned that modality.
+            ShapeError: If the width is not that of training.
+            DataError: If a feature is NaN or infinite.
+        """
+        self.require_fitted()
+        if modality not in self.widths_:
+            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
+        values = np.asarray(features, dtype=np.float32)
+        if values.ndim != 2 or values.shape[1] != self.widths_[modality]:
+            raise ShapeError(
+                f'modality "{modality}" was learned with features of width {self.widths_[modality]}; '
+                f"got an array of shape {values.shape}."
+            )
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            raise DataError(f'modality "{modality}": row {int(np.flatnonzero(bad)[0])} holds NaN or infinity.')
+        return self._encode(values, modality)
+
+    def require_fitted(self) -> None:
+        """Refuse to go on before ``fit``.
+
+        Raises:
+            MethodError: If the method has not been fitted.
+        """
+        if not hasattr(self, "widths_"):
+            raise MethodError(f"{self.card.slug} has not learned anything yet. Call fit, or load a saved model.")
+
+    def fingerprint(self) -> str:
+        """A hash of method, arguments and everything learnt; an index remembers whose codes it holds."""
+        digest = hashlib.sha256(repr((self.card.slug, sorted(self.params().items()))).encode())
+        for name, array in sorted(self.state().items()):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+    def validation_score(self, validation: Dataset) -> float:
+        """Mean tie-aware mAP over all ordered pairs of modalities of held-out items: what selection looks at."""
+        from amodal.metrics import mean_average_precision
+
+        if validation.labels is None:
+            raise MethodError("validation items need labels: model selection measures mAP by shared labels.")
+        codes = {name: self.encode(validation[name].read(), name) for name in validation.names}
+        labels = {name: validation.labels.matrix[validation[name].item] for name in validation.names}
+        scores = [
+            mean_average_precision(codes[a], codes[b], labels[a], labels[b])
+            for a, b in permutations(validation.names, 2)
+        ]
+        return float(np.mean(scores))
+
+    def _check(self, data: Dataset) -> None:
+        present = [name for name in data.names if len(data[name])]
+        if missing := [name for name in data.names if name not in present]:
+            raise MissingModality(
+                f'no training item has the modality "{missing[0]}". Leave it out, or give items that have it.'
+            )
+        if len(present) < 2:
+            raise MethodError(f"{self.card.slug} needs at least two modalities; the data have {', '.join(present)}.")
+        for name in present:
+            if data[name].raw:
+                raise DataError(
+                    f'modality "{name}" holds raw content. Encode it first, or use amodal.Retriever, which does.'
+                )
+            data[name].check_finite(name, data.ids)
+        if self.card.needs_labels:
+            self._check_labels(data)
+        if self.card.needs_pairs == "yes" and not (data.presence().sum(axis=1) > 1).any():
+            raise MethodError(f"{self.card.slug} learns from pairs, and no item has two modalities.")
+
+    def _check_labels(self, data: Dataset) -> None:
+        if data.labels is None or not (data.labels.known & (data.labels.per_row > 0)).any():
+            raise MethodError(f"{self.card.slug} learns from labels, and no item has any. See: amodal list methods.")
+        seen = np.asarray(data.labels.matrix[data.labels.known & data.presence().any(axis=1)].sum(axis=0)).ravel()
+        if (seen == 0).any():
+            name = data.labels.names[int(np.flatnonzero(seen == 0)[0])]
+            raise DataError(
+                f'{int((seen == 0).sum())} of {len(seen)} classes have no training example (first: "{name}"). '
+                "Remove those columns with Dataset.seen_classes(), or give items of that class."
+            )
+
+
+def as_codes(outputs: NDArray[Any], returns: str) -> Codes:
+    """Signs packed to codes, or rows scaled to unit length, as a card says.
+
+    Args:
+        outputs: Real-valued outputs, shape (m, b).
+        returns: "codes" or "embeddings".
+    """
+    return BinaryCodes.from_outputs(outputs) if returns == "codes" else Embeddings.from_vectors(outputs)

@@ -1,0 +1,134 @@
+"""What deep methods share: networks in front of the loop, and encoding that does not depend on companions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from amodal.codes import Codes
+from amodal.data import Dataset, Observations
+from amodal.methods.base import Method, as_codes
+from amodal.methods.features import moments
+from amodal.training import Batch, Batches, Training, train
+
+__all__ = ["DeepMethod", "Standardise", "block_outputs"]
+
+#: Rows are encoded in blocks of exactly this many, the last one padded: matrix products of another shape may sum in
+#: another order and flip a bit, and a code must not depend on what is encoded beside it.
+BLOCK = 16
+
+
+class Standardise(nn.Module):
+    """(x - mean) / sd of the observed training rows; part of every network, so that raw features go in.
+
+    Args:
+        dim: Width of the features.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("deviation", torch.ones(dim))
+
+    def fit(self, observations: Observations) -> None:
+        """Take the moments of training rows."""
+        mean, deviation = moments(observations)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.deviation.copy_(torch.from_numpy(deviation))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardised features, the shape of ``x``."""
+        return (x - self.mean) / self.deviation
+
+
+def block_outputs(forward: Any, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Apply a network to rows in padded blocks of one size; a row's output is the same whatever stands beside it.
+
+    Args:
+        forward: From a tensor (BLOCK, d) to a tensor (BLOCK, r).
+        features: Shape (m, d).
+
+    Returns:
+        Outputs, shape (m, r).
+    """
+    outputs = []
+    with torch.inference_mode():
+        for start in range(0, max(len(features), 1), BLOCK):
+            rows = features[start : start + BLOCK]
+            block = np.zeros((BLOCK, features.shape[1]), np.float32)
+            block[: len(rows)] = rows
+            outputs.append(forward(torch.from_numpy(block))[: len(rows)].float().numpy())
+    return np.concatenate(outputs)
+
+
+class DeepMethod(Method):
+    """A method whose networks learn in the common loop.
+
+    Subclasses give ``build`` (the networks), ``groups`` (parameters and rates), ``step`` (the losses) and ``output``
+    (real-valued outputs of one modality, whose sign or direction is the code).
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    network_: nn.Module
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The networks, from ``widths_`` and ``classes_``; ready for ``load_state_dict``."""
+
+    def prepare(self, data: Dataset) -> None:
+        """Fit what is measured on the training data before learning; by default every ``Standardise``."""
+        for name, module in self.network_.named_modules():
+            if isinstance(module, Standardise):
+                module.fit(data[name.split(".")[1]])  # networks are kept as <part>.<modality>.<...>
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups with their rates."""
+        raise NotImplementedError
+
+    def optimizer(self) -> Optimizer:
+        """AdamW over the groups; the loop decays the rates."""
+        return AdamW(self.groups())
+
+    @abstractmethod
+    def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """The losses of a batch; see ``training.Learner``."""
+
+    @abstractmethod
+    def output(self, x: Tensor, modality: str) -> Tensor:
+        """Real-valued outputs in evaluation, shape (m, r)."""
+
+    def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
+        """Nothing between epochs, unless a method says so."""
+
+    def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.network_ = self.build()
+        self.prepare(data)
+        score = None if validation is None else lambda: self.validation_score(validation)
+        train(self, data, training or Training(), score)
+
+    def _encode(self, features: NDArray[np.float32], modality: str) -> Codes:
+        self.network_.eval()
+        return as_codes(block_outputs(lambda x: self.output(x, modality), features), self.card.returns)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Parameters and buffers."""
+        return {name: value.detach().cpu().numpy() for name, value in self.network_.state_dict().items()}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Build the networks anew and fill them."""
+        self.network_ = self.build()
+        self.network_.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+        self.network_.eval()

@@ -1,0 +1,92 @@
+"""Features as methods take them: moments of observed rows, and a Gaussian kernel on anchors."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amodal.data import Observations
+
+__all__ = ["Kernel", "moments"]
+
+Array = NDArray[np.float64]
+
+
+def moments(observations: Observations) -> tuple[Array, Array]:
+    """Mean and standard deviation of each feature over the observed rows, in one pass in chunks.
+
+    Args:
+        observations: Features of one modality, shape (m, d).
+
+    Returns:
+        Mean (d,) and population standard deviation (d,); a constant feature gets 1, so that dividing leaves it 0.
+    """
+    count, mean, squares = 0, np.zeros(observations.dim), np.zeros(observations.dim)
+    for chunk in observations.chunks():
+        x = chunk.astype(np.float64)
+        new = count + len(x)
+        # Chan's update: differences of means instead of differences of large sums
+        delta = x.mean(axis=0) - mean
+        squares += ((x - x.mean(axis=0)) ** 2).sum(axis=0) + delta**2 * count * len(x) / new
+        mean += delta * len(x) / new
+        count = new
+    deviation = np.sqrt(squares / max(count, 1))
+    return mean, np.where(deviation > 1e-8, deviation, 1.0)
+
+
+class Kernel:
+    """Centred Gaussian kernel features on a few observed rows, the input of many shallow methods.
+
+    k(x)_a = exp(-|x - a|^2 / (2 s)), s = mean squared distance of observed rows to anchors, minus the training mean of k.
+    With ``anchors=0`` features are centred and nothing else.
+
+    Attributes:
+        anchors: Rows a, shape (a, d); empty for the linear form.
+        scale: s.
+        mean: What is subtracted, shape (a,) or (d,).
+    """
+
+    def __init__(self, anchors: Array, scale: float, mean: Array) -> None:
+        self.anchors, self.scale, self.mean = anchors, scale, mean
+
+    @classmethod
+    def fit(cls, x: Array, anchors: int, random: np.random.Generator) -> Kernel:
+        """Choose anchors among the rows of ``x`` and centre on them.
+
+        Args:
+            x: Observed training rows, shape (m, d).
+            anchors: How many; 0 for the linear form.
+            random: Source of the choice.
+        """
+        if anchors == 0:
+            return cls(np.zeros((0, x.shape[1])), 1.0, x.mean(axis=0))
+        rows = x[random.choice(len(x), size=min(anchors, len(x)), replace=False)]
+        scale = float(np.mean([_squared(block, rows).mean() for block in np.array_split(x, -(-len(x) // 4096))]))
+        kernel = cls(rows, max(scale, 1e-12), np.zeros(len(rows)))
+        kernel.mean = kernel(x).mean(axis=0)
+        return kernel
+
+    def __call__(self, x: Array) -> Array:
+        """Kernel features of rows, shape (m, a), or centred rows, shape (m, d)."""
+        x = np.asarray(x, dtype=np.float64)
+        values = np.exp(-_squared(x, self.anchors) / (2 * self.scale)) if len(self.anchors) else x
+        centred: Array = values - self.mean
+        return centred
+
+    def state(self, prefix: str) -> dict[str, Array]:
+        """The three parts as named arrays."""
+        return {
+            f"{prefix}.anchors": self.anchors,
+            f"{prefix}.scale": np.array([self.scale]),
+            f"{prefix}.mean": self.mean,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Array], prefix: str) -> Kernel:
+        """The inverse of ``state``."""
+        return cls(state[f"{prefix}.anchors"], float(state[f"{prefix}.scale"][0]), state[f"{prefix}.mean"])
+
+
+def _squared(x: Array, y: Array) -> Array:
+    distances: Array = np.maximum((x**2).sum(axis=1)[:, None] - 2 * x @ y.T + (y**2).sum(axis=1), 0)
+    return distances

@@ -1,0 +1,40 @@
+"""Every method by name. To add one: write its file and add one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from amodal.errors import UsageError, nearest
+from amodal.methods.base import Method
+
+__all__ = ["METHODS", "get", "names"]
+
+# slug -> module and class; modules are imported when asked for, so that listing names loads no torch
+METHODS: dict[str, tuple[str, str]] = {
+    "cich": ("amodal.methods.hashing.cich", "CICH"),
+    "dch": ("amodal.methods.shallow.dch", "DCH"),
+    "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
+    "cca_itq": ("amodal.methods.shallow.cca_itq", "CCAITQ"),
+    "label_regression": ("amodal.methods.shallow.label_regression", "LabelRegression"),
+}
+
+
+def names() -> list[str]:
+    """All registered slugs, in alphabetical order."""
+    return sorted(METHODS)
+
+
+def get(slug: str) -> type[Method]:
+    """The class of a method.
+
+    Args:
+        slug: Its name, for instance "cich".
+
+    Raises:
+        UsageError: Naming the nearest registered method.
+    """
+    if slug not in METHODS:
+        raise UsageError(nearest(slug, METHODS, what="method"))
+    module, name = METHODS[slug]
+    method: type[Method] = getattr(import_module(module), name)
+    return method

@@ -1,0 +1,42 @@
+"""How to run a training: device, precision, processes, checkpoints, progress. What to learn is the method's matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Progress", "Training"]
+
+#: Called as progress(what, done, total, numbers); ``numbers`` holds the losses worth watching.
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Where and how a deep method is trained.
+
+    Attributes:
+        device: "auto", "cpu", "cuda", "mps": an accelerator of Lightning Fabric.
+        devices: Number of devices or processes.
+        strategy: Strategy of Lightning Fabric, for instance "ddp".
+        precision: Precision of Lightning Fabric: "32-true", "bf16-mixed", "16-mixed".
+        folder: Where ``checkpoint.safetensors`` and ``log.jsonl`` go; nothing is written without it.
+        resume: Go on from the checkpoint in ``folder``. On a CPU the result equals an uninterrupted run bit for bit.
+        checkpoint_every: Epochs between checkpoints.
+        patience: With validation items, stop after this many epochs without a better score, and keep the best; None
+            keeps the last epoch and does not look at them.
+        validate_every: Epochs between looks at the validation items.
+        progress: Called after every batch.
+    """
+
+    device: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    folder: Path | None = None
+    resume: bool = False
+    checkpoint_every: int = 10
+    patience: int | None = None
+    validate_every: int = 5
+    progress: Progress | None = None
