@@ -1,1 +1,16 @@
-"""."""
+"""Pure functions of tensors, each with its formula and source."""
+
+from amodal.losses.bottleneck import gaussian_kl, reconstruction
+from amodal.losses.contrastive import kernel, supervised_contrastive
+from amodal.losses.likelihood import pair_likelihood
+from amodal.losses.relations import propagated, share_label
+
+__all__ = [
+    "gaussian_kl",
+    "kernel",
+    "pair_likelihood",
+    "propagated",
+    "reconstruction",
+    "share_label",
+    "supervised_contrastive",
+]

@@ -1,0 +1,46 @@
+"""Who counts as similar: label sharing, and its propagation through class space."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+__all__ = ["propagated", "share_label"]
+
+
+def share_label(a: Tensor, b: Tensor) -> Tensor:
+    """Which items share a label: S = 1[a b^T > 0].
+
+    Args:
+        a: Multi-hot labels, shape (m, c), float.
+        b: Multi-hot labels, shape (n, c), float.
+
+    Returns:
+        1 where they do, float, shape (m, n).
+
+    Example:
+        >>> import torch
+        >>> share_label(torch.eye(2), torch.tensor([[1.0, 1.0], [0.0, 0.0]])).tolist()
+        [[1.0, 0.0], [1.0, 0.0]]
+    """
+    return (a @ b.T > 0).to(a.dtype)
+
+
+def propagated(a: Tensor, b: Tensor) -> Tensor:
+    """Label sharing carried over chains a - b - a - b within a batch: A = 1[(S S^T) S > 0], by class space.
+
+    With C_b = 1[b^T b > 0] and C_a = 1[a^T a > 0], A = 1[a C_b C_a b^T > 0]: two c x c matrices instead of products of
+    m x n ones, and exactly equal to them.
+
+    Args:
+        a: Multi-hot labels of one side, shape (m, c), float.
+        b: Multi-hot labels of the other side, shape (n, c), float.
+
+    Returns:
+        A, float, shape (m, n). For single-label data equal to ``share_label``.
+
+    Paper: Luo et al., CICH, TKDE 2024, the propagated affinity of the contrastive module.
+    Reference code: DarrenZZhang/CICH (no licence; read, not used).
+    """
+    together_a = (a.T @ a > 0).to(a.dtype)
+    together_b = (b.T @ b > 0).to(a.dtype)
+    return (a @ together_b @ together_a @ b.T > 0).to(a.dtype)
