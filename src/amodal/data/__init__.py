@@ -1,7 +1,31 @@
 """Data with gaps: items, observations, labels, readers, and incompleteness as a pure function."""
 
 from amodal.data.dataset import Dataset
+from amodal.data.incompleteness import incomplete, unalign
 from amodal.data.labels import Labels
+from amodal.data.mask import Mask
+from amodal.data.mechanisms import MECHANISMS
 from amodal.data.observations import Observations
+from amodal.data.readers import READERS, pick, read, save_archive
+from amodal.data.settings import NAMED as SETTINGS
+from amodal.data.splits import hold_out, random_split
+from amodal.data.synthetic import toy, write_large
 
-__all__ = ["Dataset", "Labels", "Observations"]
+__all__ = [
+    "MECHANISMS",
+    "READERS",
+    "SETTINGS",
+    "Dataset",
+    "Labels",
+    "Mask",
+    "Observations",
+    "hold_out",
+    "incomplete",
+    "pick",
+    "random_split",
+    "read",
+    "save_archive",
+    "toy",
+    "unalign",
+    "write_large",
+]

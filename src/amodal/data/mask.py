@@ -1,0 +1,271 @@
+"""Who keeps what: a presence mask that can be drawn, applied, saved and loaded by somebody else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amodal.data.dataset import Dataset
+from amodal.data.files import replacing
+from amodal.data.mechanisms import pattern_scores
+from amodal.data.settings import Setting, apportion, resolve
+from amodal.errors import DataError, UsageError
+
+__all__ = ["Mask"]
+
+_FORMAT = "amodal mask 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which item keeps which modality, and how that was decided.
+
+    Attributes:
+        ids: Ids of the items, shape (n,).
+        modalities: Names of the modalities, M of them.
+        keeps: Whether the item has the modality afterwards, bool, shape (n, M).
+        setting: The setting, as it was asked for.
+        seed: Seed of the draw.
+        mechanism: Why things went missing, see ``amodal.data.MECHANISMS``.
+        strength: How strongly the mechanism acts; None if it is ``random``.
+        split: The only split that lost anything, or None for all.
+        stratify: "label" if every class was to have the same shares.
+        fingerprint: Of the data it was drawn from.
+    """
+
+    ids: NDArray[np.str_]
+    modalities: tuple[str, ...]
+    keeps: NDArray[np.bool_]
+    setting: str
+    seed: int
+    mechanism: str
+    strength: float | None
+    split: str | None
+    stratify: str | None
+    fingerprint: str
+
+    @classmethod
+    def draw(
+        cls,
+        dataset: Dataset,
+        setting: str | None = None,
+        *,
+        rates: Mapping[str, float] | None = None,
+        presence: Mapping[str, float] | None = None,
+        seed: int = 0,
+        mechanism: str = "random",
+        strength: float = 2.0,
+        split: str | None = None,
+        stratify: str | None = None,
+    ) -> Mask:
+        """Decide at random, but with exact counts, what each item loses; see ``amodal.incomplete``."""
+        if stratify not in (None, "label"):
+            raise UsageError(f'stratify="{stratify}" is unknown; it is "label" or None.')
+        wanted = resolve(setting, dataset.names, rates=rates, presence=presence)
+        present = dataset.presence()
+        rows = np.flatnonzero(present.all(axis=1) & _in_split(dataset, split))
+        if wanted.partial and not len(rows):
+            where = "" if split is None else f' of split "{split}"'
+            raise DataError(
+                f"no item{where} has all of {', '.join(dataset.names)}, so nothing can be removed: only items that "
+                "have everything lose something."
+            )
+        keeps = present.copy()
+        # In the order of the ids, so that the mask does not depend on the order in which items are stored.
+        rows = rows[np.argsort(dataset.ids[rows])]
+        reduced = _assign(dataset, rows, wanted, seed, mechanism, strength, stratify)
+        for number, pattern in enumerate(wanted.partial):
+            keeps[rows[reduced == number]] = [name in pattern for name in dataset.names]
+        return cls(
+            dataset.ids,
+            dataset.names,
+            keeps,
+            wanted.name,
+            seed,
+            mechanism,
+            strength if mechanism != "random" else None,
+            split,
+            stratify,
+            dataset.fingerprint(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def counts(self) -> dict[str, int]:
+        """Number of items that keep each pattern, for instance ``{"image+text": 10, "image": 45, "text": 45}``."""
+        return {"+".join(names): len(ids) for names, ids in self._groups()}
+
+    def apply(self, dataset: Dataset) -> Dataset:
+        """Remove from a data set what the mask does not keep.
+
+        Items are found by id, so their order is free, and a part of the items (one split, say) will do.
+
+        Raises:
+            DataError: If the mask does not know an item, or is about other modalities.
+        """
+        if set(dataset.names) != set(self.modalities):
+            raise DataError(
+                f"the mask is about {', '.join(self.modalities)}, but the data have {', '.join(dataset.names)}. Pick "
+                "the same modalities first, for instance with Dataset.only."
+            )
+        order = np.argsort(self.ids)
+        place = np.searchsorted(self.ids, dataset.ids, sorter=order).clip(max=max(len(order) - 1, 0))
+        rows = order[place] if len(order) else place
+        unknown = self.ids[rows] != dataset.ids if len(order) else np.ones(len(dataset), dtype=bool)
+        if unknown.any():
+            raise DataError(
+                f"the mask was drawn for other data: it does not know {int(unknown.sum())} of {len(dataset)} items "
+                f'(first: "{dataset.ids[unknown][0]}"). Draw a mask for these data.'
+            )
+        columns = [self.modalities.index(name) for name in dataset.names]
+        return dataset.keep(self.keeps[rows][:, columns])
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything in the file, the same whatever the order of the items."""
+        return _digest(self._content())
+
+    def save(self, path: str | Path) -> None:
+        """Write the mask as JSON: how it was drawn, the ids of each pattern, and the hash."""
+        with replacing(path) as part:
+            part.write_text(json.dumps({**self._content(), "sha256": self.sha256}, indent=1, ensure_ascii=False))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Mask:
+        """Read a mask file and verify its hash.
+
+        Raises:
+            DataError: If the file is missing, is no mask, or was changed after it was saved.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+        except ValueError as error:
+            raise DataError(f"{path}: is not a mask file; Mask.save writes them ({error}).") from error
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise DataError(f'{path}: is not a mask file; those begin with "format": "{_FORMAT}".')
+        if content.pop("sha256", None) != _digest(content):
+            raise DataError(
+                f"{path}: the hash does not fit the content, so the file was changed or damaged. Get a new copy."
+            )
+        names = tuple(content["modalities"])
+        groups = [(group["modalities"], group["items"]) for group in content["keeps"]]
+        ids = np.array([item for _, items in groups for item in items], dtype=np.str_)
+        rows = [[name in kept for name in names] for kept, items in groups for _ in items]
+        return cls(
+            ids,
+            names,
+            np.array(rows, dtype=bool).reshape(len(ids), len(names)),
+            **{key: content[key] for key in ("setting", "seed", "mechanism", "strength", "split", "stratify")},
+            fingerprint=content["data"],
+        )
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "setting": self.setting,
+            "seed": self.seed,
+            "mechanism": self.mechanism,
+            "strength": self.strength,
+            "split": self.split,
+            "stratify": self.stratify,
+            "modalities": list(self.modalities),
+            "data": self.fingerprint,
+            "keeps": [{"modalities": list(names), "items": ids} for names, ids in self._groups()],
+        }
+
+    def _groups(self) -> list[tuple[tuple[str, ...], list[str]]]:
+        """The ids of each pattern that occurs, sorted; patterns with the most modalities first."""
+        patterns = {tuple(row) for row in np.unique(self.keeps, axis=0).tolist()}
+        return [
+            (
+                tuple(name for name, kept in zip(self.modalities, pattern, strict=True) if kept),
+                np.sort(self.ids[(self.keeps == pattern).all(axis=1)]).tolist(),
+            )
+            for pattern in sorted(patterns, key=lambda flags: (sum(flags), flags), reverse=True)
+        ]
+
+
+def _in_split(dataset: Dataset, split: str | None) -> NDArray[np.bool_]:
+    if split is None:
+        return np.ones(len(dataset), dtype=bool)
+    return np.isin(dataset.ids, dataset.part(split).ids)
+
+
+def _assign(
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    setting: Setting,
+    seed: int,
+    mechanism: str,
+    strength: float,
+    stratify: str | None,
+) -> NDArray[np.int64]:
+    """The number of the partial pattern that each item is reduced to, -1 for those that stay complete.
+
+    Every item first draws its fate, the one pattern it would ever be reduced to; then, among the items of one fate,
+    those with the largest score + Gumbel noise are reduced (which is sampling without replacement with weights
+    exp(score), and gives exact counts). Fates do not depend on how many are reduced, so of two settings in the same
+    proportions the milder one keeps all that the harsher one keeps.
+    """
+    rng = np.random.default_rng([seed, 0x6D61736B])
+    patterns = list(setting.partial)
+    scores = strength * pattern_scores(dataset, rows, patterns, mechanism, rng)
+    fate_noise, loss_noise = _noise(dataset, rows, stratify, rng)
+    counts = setting.counts(len(rows))
+    sizes = _at_least(apportion(len(rows), list(setting.partial.values())), counts)
+    reduced = np.full(len(rows), -1, dtype=np.int64)
+    free = np.arange(len(rows))
+    for number, (size, count) in enumerate(zip(sizes, counts, strict=True)):
+        pull = fate_noise[free]
+        # "observed" must not let the fate see content: the chance of a pattern would then depend on what it removes.
+        if mechanism in ("class", "content") and number + 1 < len(patterns):
+            pull = pull + scores[free, number] - scores[free, number + 1 :].mean(axis=1)
+        order = np.argsort(-pull, kind="stable")
+        fated, free = free[order[:size]], np.sort(free[order[size:]])
+        losing = np.argsort(-(loss_noise[fated] + scores[fated, number]), kind="stable")[:count]
+        reduced[fated[losing]] = number
+    return reduced
+
+
+def _noise(
+    dataset: Dataset, rows: NDArray[np.int64], stratify: str | None, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Two independent Gumbel numbers per item, shape (2, n).
+
+    Stratified, the uniform numbers behind them are points of a sequence that fills the unit square evenly (additive
+    recurrence with the plastic number), walked class by class, so that every class gets its share of every pattern.
+    """
+    uniform = rng.random((2, len(rows)))
+    if stratify == "label":
+        if dataset.labels is None:
+            raise DataError(f'stratify="label" needs labels, and the data ({dataset.name}) have none.')
+        order = np.lexsort((uniform[0], dataset.labels.take(rows).distinct()[2]))
+        steps = np.array([[0.7548776662466927], [0.5698402909980532]])
+        uniform[:, order] = (rng.random((2, 1)) + steps * np.arange(len(rows))) % 1
+    gumbel: NDArray[np.float64] = -np.log(-np.log(uniform.clip(1e-12, 1 - 1e-12)))
+    return gumbel
+
+
+def _at_least(sizes: list[int], counts: list[int]) -> list[int]:
+    """Sizes of the fates, none below the number to be reduced: rounding can put one a single item short."""
+    sizes = list(sizes)
+    for number, count in enumerate(counts):
+        while sizes[number] < count:
+            sizes[max(range(len(sizes)), key=lambda other: sizes[other] - counts[other])] -= 1
+            sizes[number] += 1
+    return sizes
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
