@@ -1,15 +1,40 @@
-"""Features as methods take them: moments of observed rows, and a Gaussian kernel on anchors."""
+"""Features as methods take them: moments of observed rows, a Gaussian kernel on anchors, rows in blocks."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amodal.data import Observations
 
-__all__ = ["Kernel", "moments"]
+__all__ = ["Kernel", "by_blocks", "moments"]
 
 Array = NDArray[np.float64]
+
+#: Rows are encoded in blocks of exactly this many, the last one padded: matrix products of another shape may sum in
+#: another order, and a code must not depend on what is encoded beside it.
+BLOCK = 16
+
+
+def by_blocks(function: Callable[[Array], Array], features: NDArray[np.floating]) -> Array:
+    """Apply a function of rows in padded blocks of one size; a row's output is the same whatever stands beside it.
+
+    Args:
+        function: From shape (BLOCK, d) to (BLOCK, r), row by row.
+        features: Shape (m, d).
+
+    Returns:
+        Outputs, float64, shape (m, r).
+    """
+    outputs = []
+    for start in range(0, max(len(features), 1), BLOCK):
+        rows = features[start : start + BLOCK]
+        block = np.zeros((BLOCK, features.shape[1]))
+        block[: len(rows)] = rows
+        outputs.append(function(block)[: len(rows)])
+    return np.concatenate(outputs)
 
 
 def moments(observations: Observations) -> tuple[Array, Array]:
@@ -37,8 +62,7 @@ def moments(observations: Observations) -> tuple[Array, Array]:
 class Kernel:
     """Centred Gaussian kernel features on a few observed rows, the input of many shallow methods.
 
-    k(x)_a = exp(-|x - a|^2 / (2 s)), s = mean squared distance of observed rows to anchors, minus the training mean of k.
-    With ``anchors=0`` features are centred and nothing else.
+    k(x)_a = exp(-|x - a|^2 / (2 s)) minus its training mean, s = mean squared distance of observed rows to anchors. With ``anchors=0`` features are centred and nothing else.
 
     Attributes:
         anchors: Rows a, shape (a, d); empty for the linear form.
