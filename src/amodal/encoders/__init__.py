@@ -1,1 +1,21 @@
-"""."""
+"""Pictures and texts become features; beside the readers the only room that knows a modality by what it holds."""
+
+from amodal.encoders.base import Encoder, Kind, Progress
+from amodal.encoders.cache import CacheStats, FeatureCache
+from amodal.encoders.encode import LeftOut, choose_encoders, encode_dataset
+from amodal.encoders.registry import default_for, get, guess_kind, names
+
+__all__ = [
+    "CacheStats",
+    "Encoder",
+    "FeatureCache",
+    "Kind",
+    "LeftOut",
+    "Progress",
+    "choose_encoders",
+    "default_for",
+    "encode_dataset",
+    "get",
+    "guess_kind",
+    "names",
+]

@@ -1,0 +1,280 @@
+"""Encoders from any model that transformers can open: CLIP, SigLIP, ViT, DINO, sentence models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amodal.encoders.base import Kind
+from amodal.encoders.network import NetworkEncoder
+from amodal.encoders.pictures import open_picture
+from amodal.errors import DataError, MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["PREFIX", "PictureTower", "TextTower", "open_model"]
+
+PREFIX = "hf:"
+"""What stands before a model id or a folder in the name of an encoder."""
+
+_POOLINGS = ("mean_tokens", "cls_token", "max_tokens", "lasttoken")
+
+
+def open_model(model: str, *, kind: Kind | None = None, device: str = "cpu") -> PictureTower | TextTower:
+    """The side of a model that takes a kind of content.
+
+    Nothing is downloaded: a model id must be in the local store of Hugging Face already.
+
+    Args:
+        model: A folder with ``config.json`` and safetensors weights, or a model id.
+        kind: "picture" or "text"; may be left out if the model takes only one of them.
+        device: Where the network runs, as torch names it.
+
+    Raises:
+        UsageError: If the model has both sides and ``kind`` names none, or it has not the side named.
+        DataError: If the model is not on this machine, or its configuration cannot be read.
+        MissingExtra: If transformers is not installed.
+    """
+    folder = _folder(model)
+    config = _configuration(model, folder)
+    sides: dict[Kind, type[PictureTower | TextTower]] = {}
+    if hasattr(config, "vision_config") or hasattr(config, "num_channels"):
+        sides["picture"] = PictureTower
+    if hasattr(config, "text_config") or hasattr(config, "vocab_size"):
+        sides["text"] = TextTower
+    if kind is None and len(sides) == 1:
+        (kind,) = sides
+    if kind is None or kind not in sides:
+        raise UsageError(f'model "{model}" takes {" or ".join(sides) or "neither pictures nor texts"}; asked: {kind}.')
+    return sides[kind](PREFIX + model, folder, config, device)
+
+
+class _Tower(NetworkEncoder):
+    """One side of a model.
+
+    Args:
+        name: The name it was asked for by.
+        folder: Where configuration and weights lie.
+        config: The model's configuration.
+        device: Where the network runs.
+    """
+
+    _side: str
+    _preparation: str
+
+    def __init__(self, name: str, folder: Path, config: Any, device: str = "cpu") -> None:
+        super().__init__(device)
+        self.name = name
+        self._folder = folder
+        self._config = config
+
+    @cached_property
+    def _dual(self) -> bool:
+        return hasattr(self._config, "text_config") and hasattr(self._config, "vision_config")
+
+    @property
+    def dim(self) -> int:  # type: ignore[override]
+        """Width d: of the shared space if the model has two sides, else of its last layer."""
+        side = getattr(self._config, self._side, None)
+        widths = (
+            getattr(self._config, "projection_dim", None) if self._dual else None,
+            getattr(side, "projection_size", None),
+            getattr(side or self._config, "hidden_size", None),
+            getattr(self._config, "hidden_dim", None),
+            *reversed(getattr(self._config, "hidden_sizes", ())),
+        )
+        return next(int(width) for width in widths if width)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the weights, the settings, the vocabulary and the preparation; about a second for a gigabyte."""
+        digest = hashlib.sha256(f"{self._side} {self._preparation}".encode())
+        for file in sorted(self._folder.rglob("*")):
+            if file.suffix in (".json", ".txt", ".model", ".safetensors"):
+                digest.update(file.relative_to(self._folder).as_posix().encode())
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
+
+    def _model(self) -> tuple[Any, bool]:
+        """The network, and whether its pooling layer has weights of its own in the file."""
+        from transformers import AutoModel
+
+        try:
+            network, found = AutoModel.from_pretrained(
+                self._folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+        except (OSError, ValueError) as error:
+            raise _unusable(self.name, error) from error
+        pooler = [name for name in found["missing_keys"] if "pooler" in name]
+        missing = sorted(set(found["missing_keys"]) - set(pooler))
+        if missing:
+            raise DataError(f'model "{self.name}" lacks {len(missing)} of its weights (first: {missing[0]}).')
+        return network.eval().to(self.device), not pooler
+
+
+class PictureTower(_Tower):
+    """The side of a model that takes pictures.
+
+    The features are, for a model with two sides, the unit vector in the shared space; else the pooled output if the
+    file has weights for pooling or pooling needs none; else the first token, or the mean over places of a convolution.
+    """
+
+    kind: Kind = "picture"
+    _side = "vision_config"
+    _preparation = "the model's own Pillow processor; 1"
+
+    def load(self) -> Any:
+        """The network and its image processor; the one that needs torchvision is never taken."""
+        from transformers import AutoImageProcessor
+
+        network, self._pooled = self._model()
+        try:
+            self._processor = AutoImageProcessor.from_pretrained(self._folder, local_files_only=True, use_fast=False)
+        except (OSError, ValueError) as error:
+            raise _unusable(self.name, error) from error
+        return network
+
+    def prepare(self, one: Any) -> Tensor:
+        """One picture as the network wants it, shape (3, height, width)."""
+        _ = self.network
+        pixels: Tensor = self._processor(images=open_picture(one), return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+    def forward(self, inputs: list[Tensor]) -> Tensor:
+        """Features of k pictures, shape (k, d)."""
+        import torch
+        from torch.nn.functional import normalize
+
+        network = self.network
+        batch = torch.stack(inputs)
+        if self._dual:
+            return normalize(_pooled(network.get_image_features(pixel_values=batch)), dim=1)
+        output = network(pixel_values=batch)
+        pooled = getattr(output, "pooler_output", None)
+        if self._pooled and pooled is not None:
+            return torch.flatten(pooled, 1)  # convolutions keep their two axes of length one
+        last: Tensor = output.last_hidden_state
+        return last.mean((2, 3)) if last.ndim == 4 else last[:, 0]  # (k, d, h, w) or (k, tokens, d) -> (k, d)
+
+
+class TextTower(_Tower):
+    """The side of a model that takes texts.
+
+    The features are, for a model with two sides, the unit vector in the shared space; else the tokens' mean, or the
+    pooling that ``1_Pooling/config.json`` of a sentence model asks for, as a unit vector.
+    """
+
+    kind: Kind = "text"
+    _side = "text_config"
+    _preparation = "the model's own tokenizer; unit length; 1"
+
+    def load(self) -> Any:
+        """The network and its tokenizer."""
+        from transformers import AutoTokenizer
+
+        network, _ = self._model()
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise _unusable(self.name, error) from error
+        text = getattr(self._config, "text_config", self._config)
+        positions = int(getattr(text, "max_position_embeddings", 512))
+        self._longest = min(int(self._tokenizer.model_max_length), positions)
+        return network
+
+    def prepare(self, one: Any) -> Tensor:
+        """The token numbers of one text, int64, shape (t,)."""
+        import torch
+
+        _ = self.network
+        if not isinstance(one, str):
+            raise DataError(f"a text must be a string, not {type(one).__name__} ({one!r:.80}). Convert it first.")
+        # SigLIP was trained on texts padded to their full length, and without a mask
+        padding = "max_length" if self._padded else False
+        tokens = self._tokenizer(one, truncation=True, max_length=self._longest, padding=padding)
+        return torch.tensor(tokens["input_ids"])
+
+    def forward(self, inputs: list[Tensor]) -> Tensor:
+        """Features of k texts, shape (k, d)."""
+        import torch
+        from torch.nn.functional import normalize
+
+        fill = self._tokenizer.pad_token_id or 0
+        tokens = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True, padding_value=fill)  # k of (t,) -> (k, t)
+        lengths = torch.tensor([len(one) for one in inputs], device=tokens.device)
+        mask = (torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]).long()
+        options = {} if self._padded else {"attention_mask": mask}
+        if self._dual:
+            return normalize(_pooled(self.network.get_text_features(input_ids=tokens, **options)), dim=1)
+        last = self.network(input_ids=tokens, **options).last_hidden_state
+        return normalize(self._pool(last, mask), dim=1)  # (k, t, d) -> (k, d)
+
+    @property
+    def _padded(self) -> bool:
+        return str(self._config.model_type).startswith("siglip")
+
+    @cached_property
+    def _pooling(self) -> str:
+        file = self._folder / "1_Pooling" / "config.json"
+        asked = json.loads(file.read_text()) if file.exists() else {"pooling_mode_mean_tokens": True}
+        modes = [
+            mode.removeprefix("pooling_mode_") for mode, wanted in asked.items() if "mode" in mode and wanted is True
+        ]
+        if len(modes) != 1 or modes[0] not in _POOLINGS:
+            raise DataError(f'model "{self.name}" pools by {modes}; known: one of {", ".join(_POOLINGS)}.')
+        return modes[0]
+
+    def _pool(self, last: Tensor, mask: Tensor) -> Tensor:
+        import torch
+
+        lengths = mask.sum(1)
+        if self._pooling == "cls_token":
+            return last[:, 0]
+        if self._pooling == "lasttoken":
+            return last[torch.arange(len(last), device=last.device), lengths - 1]
+        if self._pooling == "max_tokens":
+            return last.masked_fill(mask[..., None] == 0, float("-inf")).amax(1)
+        return (last * mask[..., None]).sum(1) / lengths[:, None]
+
+
+def _pooled(output: Any) -> Tensor:
+    """The embedding: what transformers 4 returns as a tensor and transformers 5 inside an object."""
+    embedding: Tensor = getattr(output, "pooler_output", output)
+    return embedding
+
+
+def _folder(model: str) -> Path:
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingExtra("transformers", "hf") from error
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f'model "{model}" is neither a folder nor in the local store of Hugging Face. Encoding downloads nothing; '
+            f"fetch the model once with: hf download {model}"
+        ) from error
+
+
+def _configuration(model: str, folder: Path) -> Any:
+    try:
+        from transformers import AutoConfig
+    except ImportError as error:
+        raise MissingExtra("transformers", "hf") from error
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise _unusable(PREFIX + model, error) from error
+
+
+def _unusable(name: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())
+    return DataError(f'model "{name}" cannot be used: {reason:.300}. It needs config.json and safetensors weights.')

@@ -1,0 +1,75 @@
+"""Encoders by name, and which one to take when none is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from amodal.encoders.base import Encoder, Kind
+from amodal.encoders.efficientnet import EfficientNetLite0
+from amodal.encoders.hf import PREFIX, open_model
+from amodal.encoders.minilm import MiniLM
+from amodal.encoders.pictures import SUFFIXES
+from amodal.encoders.vectors import Vectors
+from amodal.errors import UsageError, nearest
+
+__all__ = ["default_for", "get", "guess_kind", "names"]
+
+_PACKAGED: dict[str, type[EfficientNetLite0 | MiniLM]] = {kind.name: kind for kind in (EfficientNetLite0, MiniLM)}
+_DEFAULTS: dict[Kind, str] = {"picture": EfficientNetLite0.name, "text": MiniLM.name, "features": Vectors.name}
+
+
+def names() -> tuple[str, ...]:
+    """Names that ``get`` knows; besides them ``hf:<model>`` stands for any model that transformers can open."""
+    return (*_PACKAGED, Vectors.name)
+
+
+def default_for(kind: Kind) -> str:
+    """The name of the encoder that is taken for content of a kind when none is named.
+
+    Example:
+        >>> default_for("picture")
+        'efficientnet-lite0'
+    """
+    return _DEFAULTS[kind]
+
+
+def get(name: str, *, kind: Kind | None = None, device: str = "cpu") -> Encoder:
+    """An encoder by name; its network is loaded when it first encodes something.
+
+    Args:
+        name: One of ``names()``, or ``hf:`` and a model id or folder: CLIP, SigLIP, ViT, DINO, sentence models.
+        kind: What it is to encode; needed for models such as CLIP that have a side for pictures and one for texts.
+        device: Where its network runs, as torch names it.
+
+    Raises:
+        UsageError: If the name is unknown, or the encoder does not take that kind of content.
+        DataError: If the model behind ``hf:`` is not on this machine or cannot be used.
+        MissingExtra: If ``hf:`` is used and transformers is not installed.
+    """
+    encoder: Encoder
+    if name.startswith(PREFIX):
+        encoder = open_model(name.removeprefix(PREFIX), kind=kind, device=device)
+    elif name == Vectors.name:
+        encoder = Vectors()
+    elif name in _PACKAGED:
+        encoder = _PACKAGED[name](device)
+    else:
+        raise UsageError(nearest(name, [*names(), f"{PREFIX}<model>"], what="encoder"))
+    if kind not in (None, encoder.kind):
+        raise UsageError(
+            f'encoder "{name}" takes {encoder.kind} content, not {kind}; for {kind} use "{default_for(kind)}".'
+        )
+    return encoder
+
+
+def guess_kind(content: Sequence[str]) -> Kind:
+    """Whether raw content is paths of pictures or texts, by the file name endings of its first hundred rows.
+
+    Example:
+        >>> guess_kind(["shop/17.JPG", "shop/18.png"]), guess_kind(["red canvas shoes"])
+        ('picture', 'text')
+    """
+    first = [str(one) for one in content[:100]]
+    pictures = sum(PurePath(one).suffix.lower() in SUFFIXES for one in first)
+    return "picture" if pictures > len(first) / 2 else "text"
