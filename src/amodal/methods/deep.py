@@ -90,7 +90,7 @@ class DeepMethod(Method):
         """Fit what is measured on the training data before learning; by default every ``Standardise``."""
         for name, module in self.network_.named_modules():
             if isinstance(module, Standardise):
-                module.fit(data[name.split(".")[1]])  # networks are kept as <part>.<modality>.<...>
+                module.fit(data[data.names[int(name.split(".")[1])]])  # <part>.<position of the modality>.<...>
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups with their rates."""

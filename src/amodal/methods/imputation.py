@@ -1,0 +1,38 @@
+"""What a method imagines of a missing modality, with how far it may be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amodal.errors import ShapeError
+
+__all__ = ["Imputation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Imputation:
+    """Imagined content of one modality for some items.
+
+    Attributes:
+        modality: The modality that was missing.
+        items: Rows of the items in the data set, int64, shape (m,).
+        values: Imagined features float32 (m, d) in the modality's input space or in its latent space, or ±1 codes int8
+            (m, bits), as asked for.
+        trust: Between 0 and 1, shape (m,); comparable within one model and modality only.
+    """
+
+    modality: str
+    items: NDArray[np.int64]
+    values: NDArray[Any]
+    trust: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if not len(self.items) == len(self.values) == len(self.trust):
+            raise ShapeError(f"{len(self.items)} items, {len(self.values)} values, {len(self.trust)} trusts.")
+
+    def __len__(self) -> int:
+        return len(self.items)
