@@ -8,11 +8,14 @@ from pathlib import Path
 from amodal.data.dataset import Dataset
 from amodal.data.readers.archive import ARCHIVE, save_archive
 from amodal.data.readers.base import Problems, Reader, locate
+from amodal.data.readers.folder import FOLDER
+from amodal.data.readers.manifest import MANIFEST
+from amodal.data.readers.mat import MAT
 from amodal.errors import DataError, UsageError
 
 __all__ = ["READERS", "Reader", "pick", "read", "save_archive"]
 
-READERS: dict[str, Reader] = {reader.name: reader for reader in (ARCHIVE,)}
+READERS: dict[str, Reader] = {reader.name: reader for reader in (ARCHIVE, MAT, MANIFEST, FOLDER)}
 """The formats by name, in the order in which they are tried."""
 
 
@@ -46,7 +49,7 @@ def read(
     for reader in READERS.values():
         if reader.matches(place):
             try:
-                return reader.read(place, modalities, Problems(skip_bad, [] if problems is None else problems))
+                return reader.read(place, modalities, Problems(place, skip_bad, [] if problems is None else problems))
             except DataError as error:
                 if str(place) in str(error):
                     raise

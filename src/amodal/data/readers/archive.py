@@ -48,8 +48,10 @@ class _Array:
 def _matches(path: Path) -> bool:
     if path.is_dir():
         return (path / "features.npz").exists() or any(path.glob("*.npy"))
-    with path.open("rb") as file:
-        return path.suffix == ".npz" or (file.read(4) == b"PK\x03\x04" and path.suffix == ".zip")
+    if path.suffix == ".npz" or not zipfile.is_zipfile(path):
+        return path.suffix == ".npz"
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".npy") for name in archive.namelist())
 
 
 def _read(path: Path, modalities: Sequence[str] | None, problems: Problems) -> Dataset:

@@ -16,7 +16,11 @@ from amodal.data.labels import Labels
 from amodal.data.observations import Observations
 from amodal.errors import DataError, MissingModality, nearest
 
-__all__ = ["Problems", "Reader", "assemble", "chosen", "locate"]
+__all__ = ["PICTURES", "Problems", "Reader", "assemble", "chosen", "locate", "read_text", "strings"]
+
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+"""Endings of picture files."""
 
 
 @dataclass
@@ -24,22 +28,32 @@ class Problems:
     """What was wrong with some rows: the first one ends the reading, unless bad rows are to be skipped.
 
     Attributes:
+        source: The file or folder that is read.
         skip_bad: Leave bad rows out and go on.
         found: A sentence for everything that was left out.
+        rows: The rows of which something was left out.
     """
 
+    source: Path
     skip_bad: bool = False
     found: list[str] = field(default_factory=list)
+    rows: set[int] = field(default_factory=set)
 
-    def report(self, sentence: str) -> None:
-        """Note a bad row that the caller is about to leave out.
+    def report(self, sentence: str, row: int | None = None) -> None:
+        """Note something bad that the caller is about to leave out.
+
+        Args:
+            sentence: Where in the source, and what is wrong.
+            row: The row that loses something; an item that loses everything so is left out as a whole.
 
         Raises:
             DataError: Unless bad rows are skipped.
         """
         if not self.skip_bad:
-            raise DataError(f"{sentence} Repair it, or leave it out with skip_bad=True (--skip-bad).")
-        self.found.append(sentence)
+            raise DataError(f"{self.source}, {sentence} Repair it, or leave it out with skip_bad=True (--skip-bad).")
+        self.found.append(f"{self.source}, {sentence}")
+        if row is not None:
+            self.rows.add(row)
 
 
 @dataclass(frozen=True)
@@ -117,21 +131,18 @@ def assemble(
         place: How to name a row to the user.
     """
     texts = np.asarray(ids).astype(np.str_)
-    dataset = Dataset(
-        np.arange(len(texts)).astype(np.str_), modalities, labels, _text(split), dict(attributes or {}), name
-    )
-    first = np.unique(texts, return_index=True, return_inverse=True)
-    original = first[1][first[2]]
-    repeated = np.flatnonzero(original != np.arange(len(texts)))
-    for row in repeated:
-        problems.report(f'{place(int(row))}: id "{texts[row]}" is already the id of {place(int(original[row]))}.')
-    had = dataset.presence().any(axis=1)
+    n = len(texts)
     tables = {key: _finite(key, table, texts, place, problems) for key, table in modalities.items()}
-    dataset = replace(dataset, ids=texts if not len(repeated) else dataset.ids, modalities=tables)
-    if problems.found:
-        keep = np.asarray(~had | dataset.presence().any(axis=1))
-        keep[repeated] = False
-        dataset = replace(dataset.take(keep), ids=texts[keep])
+    dataset = Dataset(np.arange(n).astype(np.str_), tables, labels, _text(split), dict(attributes or {}), name)
+    _, first, group = np.unique(texts, return_index=True, return_inverse=True)
+    repeated = np.flatnonzero(first[group] != np.arange(n)).tolist()
+    for row in repeated:
+        problems.report(f'{place(row)}: id "{texts[row]}" is already the id of {place(int(first[group[row]]))}.', row)
+    keep = np.ones(n, dtype=bool)
+    keep[sorted(problems.rows)] = False
+    keep |= dataset.presence().any(axis=1)
+    keep[repeated] = False
+    dataset = replace(dataset if keep.all() else dataset.take(keep), ids=texts[keep])
     return replace(dataset, labels=_learnable(dataset, problems))
 
 
@@ -151,7 +162,7 @@ def _finite(
         start += len(chunk)
     for observation in bad:
         row = int(table.item[observation])
-        problems.report(f'{place(row)}: the features of modality "{name}", item "{ids[row]}", hold NaN or infinity.')
+        problems.report(f'{place(row)}: modality "{name}" of item "{ids[row]}" holds NaN or infinity.', row)
     return table.select(np.delete(np.arange(len(table)), bad)) if bad else table
 
 
@@ -170,3 +181,17 @@ def _learnable(dataset: Dataset, problems: Problems) -> Labels | None:
         return labels
     keep = np.delete(np.arange(labels.classes), orphans)
     return Labels(labels.matrix[:, keep], labels.known, tuple(labels.names[k] for k in keep))
+
+
+def strings(values: Sequence[str]) -> NDArray[Any]:
+    """Raw content as an array of strings of any length (NumPy's variable-width dtype; no objects, no padding)."""
+    return np.array(list(values), dtype=np.dtypes.StringDType())
+
+
+def read_text(file: Path, place: str, row: int, problems: Problems) -> str:
+    """The content of a text file, without white space around it; empty, and reported, if it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problems.report(f"{place}: cannot be read as UTF-8 text ({error}).", row)
+        return ""
