@@ -2,6 +2,6 @@
 
 from amodal.training.batches import Batch, Batches
 from amodal.training.loop import Learner, train
-from amodal.training.settings import Progress, Training
+from amodal.training.settings import Training
 
-__all__ = ["Batch", "Batches", "Learner", "Progress", "Training", "train"]
+__all__ = ["Batch", "Batches", "Learner", "Training", "train"]

@@ -132,9 +132,8 @@ class _Run:
             for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
             if self.settings.progress and self.fabric.is_global_zero:
-                self.settings.progress(
-                    "training", done + 1, learner.epochs * total, {"loss": float(sums["loss"]) / (number + 1)}
-                )
+                mean = float(sums["loss"]) / (number + 1)
+                self.settings.progress(done + 1, learner.epochs * total, f"training · loss {mean:.3f}")
         return {name: float(value) / total for name, value in sums.items()}
 
     def _set_rate(self, share: float) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Progress", "Training"]
+from amodal.errors import UsageError, nearest
+from amodal.progress import Progress
 
-#: Called as progress(what, done, total, numbers); ``numbers`` holds the losses worth watching.
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
+__all__ = ["Training"]
+
+#: 16-mixed is left out: it needs scaled gradients, and bf16-mixed does without wherever it would run
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,7 @@ class Training:
         device: "auto", "cpu", "cuda", "mps": an accelerator of Lightning Fabric.
         devices: Number of devices or processes.
         strategy: Strategy of Lightning Fabric, for instance "ddp".
-        precision: Precision of Lightning Fabric: "32-true", "bf16-mixed", "16-mixed".
+        precision: Precision of Lightning Fabric: "32-true", "bf16-mixed" or "64-true".
         folder: Where ``checkpoint.safetensors`` and ``log.jsonl`` go; nothing is written without it.
         resume: Go on from the checkpoint in ``folder``. On a CPU the result equals an uninterrupted run bit for bit.
         checkpoint_every: Epochs between checkpoints.
@@ -28,6 +30,9 @@ class Training:
             keeps the last epoch and does not look at them.
         validate_every: Epochs between looks at the validation items.
         progress: Called after every batch.
+
+    Raises:
+        UsageError: If the precision is not one of the three.
     """
 
     device: str = "auto"
@@ -40,3 +45,7 @@ class Training:
     patience: int | None = None
     validate_every: int = 5
     progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(nearest(self.precision, PRECISIONS, what="precision"))
