@@ -1,1 +1,21 @@
-"""."""
+"""How good it is, said honestly: protocols, their application to data, measurements, and records."""
+
+from amodal.evaluation.arrange import Arrangement, arrange
+from amodal.evaluation.evaluate import Evaluation, encode_items, evaluate
+from amodal.evaluation.protocol import PROTOCOLS, Protocol
+from amodal.evaluation.protocol import get as get_protocol
+from amodal.evaluation.results import environment, read_record, record
+
+__all__ = [
+    "PROTOCOLS",
+    "Arrangement",
+    "Evaluation",
+    "Protocol",
+    "arrange",
+    "encode_items",
+    "environment",
+    "evaluate",
+    "get_protocol",
+    "read_record",
+    "record",
+]

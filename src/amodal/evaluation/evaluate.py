@@ -1,0 +1,180 @@
+"""How well a fitted method answers, in every direction between modalities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from amodal.codes import BinaryCodes, Codes
+from amodal.data import Dataset
+from amodal.errors import DataError, MethodError, UsageError
+from amodal.evaluation.arrange import Arrangement
+from amodal.methods import Method
+from amodal.metrics import RadiusCurve, chance_hit, measure, pair, share_label
+
+__all__ = ["CUTOFFS", "Evaluation", "encode_items", "evaluate"]
+
+CUTOFFS = (1, 5, 10)  #: of pair recall
+RANKED = ("map", "map.optimistic", "map.pessimistic")
+GRADED = ("ndcg@100.binary", "precision@100")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation found, by measure and direction.
+
+    Attributes:
+        metrics: ``metrics["map"]["image->text"]`` and so on; None where a measure has no meaning, see ``absent``.
+            mAP, NDCG and precision lie in [0, 1]; ``recall@K`` of pairs is in percent, as is customary.
+        counts: Per direction: queries, unanswerable ones, database size, relevant items per query.
+        absent: Why a direction or a measure is missing.
+        curves: Per direction, for codes: precision and recall by Hamming radius, micro and macro.
+        per_query: Average precision of each query, by direction.
+        health: Per modality, for codes: distinct codes, and the share of ones of the most uneven bit.
+    """
+
+    metrics: dict[str, dict[str, float | None]]
+    counts: dict[str, dict[str, Any]]
+    absent: dict[str, str]
+    curves: dict[str, dict[str, list[float]]]
+    per_query: dict[str, NDArray[np.float64]]
+    health: dict[str, dict[str, float]]
+
+    def mean(self, name: str = "map") -> float:
+        """A measure averaged over directions."""
+        return float(np.mean([value for value in self.metrics[name].values() if value is not None]))
+
+
+def encode_items(method: Method, data: Dataset) -> dict[str, Codes]:
+    """Codes of every observation, each from its own modality alone.
+
+    Args:
+        method: Fitted.
+        data: Items with features; modalities without observations are left out.
+    """
+    return {name: method.encode(data[name].read(), name) for name in data.names if len(data[name])}
+
+
+def evaluate(method: Method, arrangement: Arrangement, *, threads: int = 1) -> Evaluation:
+    """Measure all ordered pairs of modalities under a protocol.
+
+    Relevant is what shares a label. Where the partner of a query is in its database, pair recall is measured too.
+
+    Args:
+        method: Fitted on ``arrangement.train``.
+        arrangement: Who asks, and who is searched.
+        threads: Blocks of queries at once; the numbers do not depend on it.
+
+    Returns:
+        The evaluation. A direction whose database is empty is absent, with the reason.
+
+    Raises:
+        DataError: If the items have no labels, or no direction can be measured.
+        UsageError: If learned database codes are asked for where there are none.
+    """
+    protocol, queries, database = arrangement.protocol, arrangement.queries, arrangement.database
+    if queries.labels is None or database.labels is None:
+        raise DataError("evaluation needs labels: what shares a label is relevant.")
+    asked = encode_items(method, queries)
+    searched = _learned(method, arrangement) if protocol.db_codes == "learned" else encode_items(method, database)
+    found = Evaluation({}, {}, {}, {}, {}, {m: _health(c) for m, c in asked.items() if isinstance(c, BinaryCodes)})
+    for a, b in permutations(queries.names, 2):
+        direction = f"{a}->{b}"
+        if a not in asked or b not in searched:
+            side, role = (b, "database") if a in asked else (a, "query")
+            found.absent[direction] = f'no {role} item has the modality "{side}".'
+            continue
+        _direction(found, direction, arrangement, asked[a], searched[b], a, b, threads)
+    if not found.counts:
+        raise DataError("nothing can be measured: " + " ".join(found.absent.values()))
+    return found
+
+
+def _direction(
+    found: Evaluation,
+    direction: str,
+    arrangement: Arrangement,
+    asked: Codes,
+    searched: Codes,
+    a: str,
+    b: str,
+    threads: int,
+) -> None:
+    protocol, queries, database = arrangement.protocol, arrangement.queries, arrangement.database
+    relevance = share_label(_labels(queries, a), _labels(database, b))
+    graded = [name for name in GRADED if len(searched) >= 100]
+    result = measure(
+        asked,
+        searched,
+        relevance,
+        (*RANKED, *graded),
+        ties=protocol.ties,
+        unanswerable=protocol.unanswerable,
+        direction=direction,
+        threads=threads,
+    )
+    summary = result.summary()
+    for name in (*RANKED, *GRADED, "chance"):
+        found.metrics.setdefault(name, {})[direction] = summary.get(name)
+    if not graded:
+        found.absent[f"{direction} {GRADED[0]}"] = f"the database has {len(searched)} items, fewer than 100."
+    found.counts[direction] = {key: summary[key] for key in ("queries", "unanswerable", "database", "relevant")}
+    found.per_query[direction] = result.per_query["map"]
+    if result.curve is not None:
+        found.curves[direction] = _curve(result.curve)
+    if protocol.pairs:
+        _pairs(found, direction, queries, asked, searched, a, b, threads)
+
+
+def _pairs(
+    found: Evaluation, direction: str, items: Dataset, asked: Codes, searched: Codes, a: str, b: str, threads: int
+) -> None:
+    relevance = pair(items[a].item, items[b].item)
+    if not np.isin(items[a].item, items[b].item).any():
+        found.absent[f"{direction} recall"] = "no query has a partner in its database."
+        return
+    cutoffs = [k for k in CUTOFFS if k <= len(searched)]
+    names = [f"hit@{k}" for k in cutoffs]
+    result = measure(asked, searched, relevance, (*names, "rank.median"), direction=direction, threads=threads)
+    partnered = result.answerable
+    for k in cutoffs:
+        chance = chance_hit(result.database[partnered], result.positives[partnered], k).mean()
+        found.metrics.setdefault(f"recall@{k}", {})[direction] = 100 * result.value(f"hit@{k}")
+        found.metrics.setdefault(f"chance.recall@{k}", {})[direction] = 100 * float(chance)
+    found.metrics.setdefault("rank.median", {})[direction] = result.value("rank.median")
+
+
+def _learned(method: Method, arrangement: Arrangement) -> dict[str, Codes]:
+    codes: BinaryCodes | None = getattr(method, "training_codes_", None)
+    if codes is None:
+        raise MethodError(f'{method.card.slug} fits no codes of its training items; use db_codes="hashed".')
+    if arrangement.database is not arrangement.train:
+        raise UsageError('db_codes="learned" needs a protocol whose database are the training items.')
+    return {name: codes[arrangement.train[name].item] for name in arrangement.train.names}
+
+
+def _labels(data: Dataset, modality: str) -> sparse.csr_matrix:
+    assert data.labels is not None  # noqa: S101 - evaluate has checked
+    return data.labels.matrix[data[modality].item]
+
+
+def _curve(curve: RadiusCurve) -> dict[str, list[float]]:
+    parts = {
+        "micro.precision": curve.micro_precision,
+        "micro.recall": curve.micro_recall,
+        "macro.precision": curve.macro_precision("zero"),
+        "macro.recall": curve.macro_recall,
+        "coverage": curve.coverage,
+    }
+    return {name: values.round(6).tolist() for name, values in parts.items()}
+
+
+def _health(codes: BinaryCodes) -> dict[str, float]:
+    ones = (codes.signs() > 0).mean(axis=0)
+    worst = float(ones[np.argmax(np.abs(ones - 0.5))])
+    return {"distinct": len(np.unique(codes.packed, axis=0)), "items": len(codes), "worst_bit": worst}
