@@ -9,12 +9,8 @@ Arrays that are stored without compression are mapped, not loaded. Nothing is ev
 
 from __future__ import annotations
 
-import struct
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +22,13 @@ from amodal.data.dataset import Dataset
 from amodal.data.files import replacing
 from amodal.data.labels import Labels
 from amodal.data.observations import Observations
+from amodal.data.readers.arrays import Array, arrays_in
 from amodal.data.readers.base import Problems, Reader, assemble, chosen
 from amodal.errors import DataError, ShapeError
 
 __all__ = ["ARCHIVE", "save_archive"]
 
 _RESERVED = ("id", "split", "label", "label_names", "label.known", "domain")
-
-
-@dataclass(frozen=True)
-class _Array:
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    load: Callable[[], NDArray[Any]]
-
-    @property
-    def features(self) -> bool:
-        return len(self.shape) in (2, 3) and self.dtype.kind in "biuf"
 
 
 def _matches(path: Path) -> bool:
@@ -57,13 +43,7 @@ def _matches(path: Path) -> bool:
 def _read(path: Path, modalities: Sequence[str] | None, problems: Problems) -> Dataset:
     if path.is_dir() and (path / "features.npz").exists():
         path = path / "features.npz"
-    arrays = dict(_in_folder(path) if path.is_dir() else _in_archive(path))
-    for key, array in arrays.items():
-        if array.dtype.hasobject:
-            raise DataError(
-                f'{path}: array "{key}" holds pickled Python objects, which are never opened. Save it as plain numbers '
-                "or strings."
-            )
+    arrays = arrays_in(path)
     n = _items(arrays, path)
     tables = _tables(arrays, n, modalities, path)
     used = {*_RESERVED, *tables, *(f"{name}.item" for name in tables)}
@@ -79,7 +59,7 @@ def _read(path: Path, modalities: Sequence[str] | None, problems: Problems) -> D
     )
 
 
-def _items(arrays: dict[str, _Array], path: Path) -> int:
+def _items(arrays: dict[str, Array], path: Path) -> int:
     """Number of items: as many as there are ids, labels or splits, or rows of features."""
     for key in ("id", "label", "split"):
         if key in arrays and arrays[key].shape:
@@ -93,7 +73,7 @@ def _items(arrays: dict[str, _Array], path: Path) -> int:
     )
 
 
-def _column(arrays: dict[str, _Array], key: str, n: int, path: Path) -> NDArray[Any] | None:
+def _column(arrays: dict[str, Array], key: str, n: int, path: Path) -> NDArray[Any] | None:
     if key not in arrays:
         return None
     if arrays[key].shape[:1] != (n,):
@@ -101,7 +81,7 @@ def _column(arrays: dict[str, _Array], key: str, n: int, path: Path) -> NDArray[
     return arrays[key].load()
 
 
-def _tables(arrays: dict[str, _Array], n: int, modalities: Sequence[str] | None, path: Path) -> dict[str, Observations]:
+def _tables(arrays: dict[str, Array], n: int, modalities: Sequence[str] | None, path: Path) -> dict[str, Observations]:
     free = [key for key in arrays if key not in _RESERVED and not key.endswith(".item")]
     features = [key for key in free if arrays[key].features or f"{key}.item" in arrays]
     domains = _column(arrays, "domain", n, path)
@@ -117,7 +97,7 @@ def _tables(arrays: dict[str, _Array], n: int, modalities: Sequence[str] | None,
     return {name: _table(arrays, name, n, path) for name in names}
 
 
-def _table(arrays: dict[str, _Array], name: str, n: int, path: Path) -> Observations:
+def _table(arrays: dict[str, Array], name: str, n: int, path: Path) -> Observations:
     owners = f"{name}.item"
     if owners in arrays:
         store, item = arrays[name].load(), arrays[owners].load()
@@ -133,7 +113,7 @@ def _table(arrays: dict[str, _Array], name: str, n: int, path: Path) -> Observat
     return Observations(flat, np.repeat(np.arange(n), width), None).select(flat != "")
 
 
-def _store(arrays: dict[str, _Array], name: str, n: int, path: Path) -> NDArray[Any]:
+def _store(arrays: dict[str, Array], name: str, n: int, path: Path) -> NDArray[Any]:
     if arrays[name].shape[0] != n:
         raise ShapeError(
             f'{path}: array "{name}" has {arrays[name].shape[0]} rows for {n} items. Give it one row per item, or an '
@@ -142,7 +122,7 @@ def _store(arrays: dict[str, _Array], name: str, n: int, path: Path) -> NDArray[
     return arrays[name].load()
 
 
-def _labels(arrays: dict[str, _Array], n: int, path: Path) -> Labels | None:
+def _labels(arrays: dict[str, Array], n: int, path: Path) -> Labels | None:
     values = _column(arrays, "label", n, path)
     if values is None:
         return None
@@ -165,64 +145,6 @@ def _class_names(values: NDArray[Any], names: tuple[str, ...] | None) -> list[st
     if values.dtype.kind in "US":
         return [str(value) for value in values.astype(np.str_)]
     return ["" if value < 0 else names[value] if names else f"class {value}" for value in values.astype(int).tolist()]
-
-
-def _in_folder(path: Path) -> Iterator[tuple[str, _Array]]:
-    for file in sorted(path.glob("*.npy")):
-        try:
-            array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(
-                f"{file}: is damaged, incomplete or holds Python objects ({error}). Write it again."
-            ) from error
-        yield file.stem, _Array(array.shape, array.dtype, partial(np.asanyarray, array))
-
-
-def _in_archive(path: Path) -> Iterator[tuple[str, _Array]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if info.filename.endswith(".npy"):
-                    with archive.open(info) as member:
-                        shape, fortran, dtype = _header(member)
-                        skip = member.tell()
-                    yield info.filename[:-4], _Array(shape, dtype, _loader(path, info, shape, fortran, dtype, skip))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(path, error) from error
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(file)
-    shape, fortran, dtype = npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)
-    return tuple(shape), bool(fortran), dtype
-
-
-def _loader(
-    path: Path, info: zipfile.ZipInfo, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any], skip: int
-) -> Callable[[], NDArray[Any]]:
-    def load() -> NDArray[Any]:
-        try:
-            if info.compress_type == zipfile.ZIP_STORED and all(shape) and not fortran:
-                offset = _data_offset(path, info) + skip
-                return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
-            with zipfile.ZipFile(path) as archive, archive.open(info) as member:
-                return np.asarray(npy.read_array(member, allow_pickle=False))
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise _damaged(path, error) from error
-
-    return load
-
-
-def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where the bytes of a member begin: after its local header, whose two last fields are lengths of what follows."""
-    with path.open("rb") as file:
-        file.seek(info.header_offset + 26)
-        name, extra = struct.unpack("<HH", file.read(4))
-    return info.header_offset + 30 + int(name) + int(extra)
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: is truncated, damaged or no NumPy archive ({error}). Copy or download it again.")
 
 
 def save_archive(dataset: Dataset, path: str | Path) -> None:
