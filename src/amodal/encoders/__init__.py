@@ -2,7 +2,7 @@
 
 from amodal.encoders.base import Encoder, Kind, Progress
 from amodal.encoders.cache import CacheStats, FeatureCache
-from amodal.encoders.encode import LeftOut, choose_encoders, encode_dataset
+from amodal.encoders.encode import choose_encoders, encode_dataset
 from amodal.encoders.registry import default_for, get, guess_kind, names
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "Encoder",
     "FeatureCache",
     "Kind",
-    "LeftOut",
     "Progress",
     "choose_encoders",
     "default_for",

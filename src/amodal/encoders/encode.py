@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amodal.data import Dataset, Observations
 from amodal.encoders.base import Encoder, Features, Progress
@@ -15,27 +16,10 @@ from amodal.encoders.registry import default_for, get, guess_kind
 from amodal.encoders.vectors import Vectors
 from amodal.errors import DataError, UsageError, nearest
 
-__all__ = ["LeftOut", "choose_encoders", "encode_dataset"]
+__all__ = ["choose_encoders", "encode_dataset"]
 
 _KEEP_EVERY = 64
 """Rows between two writes to the cache: what an interruption may cost, about two seconds of pictures."""
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """An observation that could not be encoded.
-
-    Attributes:
-        modality: Name of its modality.
-        item: Id of the item it belongs to.
-        content: The raw content: a path or a text.
-        reason: A sentence: what was wrong and what to do.
-    """
-
-    modality: str
-    item: str
-    content: str
-    reason: str
 
 
 def choose_encoders(
@@ -78,7 +62,8 @@ def encode_dataset(
     *,
     cache: FeatureCache | None = None,
     progress: Progress | None = None,
-    on_error: Callable[[LeftOut], None] | None = None,
+    skip_bad: bool = False,
+    problems: list[str] | None = None,
 ) -> Dataset:
     """The same data with features in the place of pictures and texts.
 
@@ -90,51 +75,57 @@ def encode_dataset(
         encoders: Names or encoders by raw modality; see ``choose_encoders`` for the default.
         cache: Where features are kept; nowhere by default.
         progress: Told after each distinct piece of content, with the modality's name as ``what``.
-        on_error: Called for each observation that cannot be encoded, which is then left out; its item stays. By
-            default the first one ends the work.
+        skip_bad: Leave out observations that cannot be encoded and go on; their items stay.
+        problems: A list to which a sentence is added for every observation that was left out.
 
     Raises:
-        DataError: If content cannot be encoded and ``on_error`` is None; names modality, item and file.
+        DataError: If content cannot be encoded and is not to be skipped; names modality, item and file.
         UsageError: As ``choose_encoders``.
 
     Example:
-        >>> bad: list[LeftOut] = []
-        >>> features = encode_dataset(items, cache=FeatureCache(), on_error=bad.append)  # doctest: +SKIP
+        >>> features = encode_dataset(items, cache=FeatureCache(), skip_bad=True)  # doctest: +SKIP
     """
     tables = dict(dataset.modalities)
     for modality, encoder in choose_encoders(dataset, encoders).items():
-        tables[modality] = _encode_table(dataset, modality, encoder, cache, progress, on_error)
+        features, number, errors = _encode_table(dataset[modality], encoder, modality, cache, progress, not skip_bad)
+        table = dataset[modality]
+        for observation in np.flatnonzero(np.isin(number, list(errors))):
+            sentence = (
+                f'modality "{modality}", item "{dataset.ids[table.item[observation]]}": {errors[number[observation]]}'
+            )
+            if not skip_bad:
+                raise DataError(sentence)
+            if problems is not None:
+                problems.append(sentence)
+        good = np.flatnonzero(~np.isin(number, list(errors)))
+        tables[modality] = Observations(features, table.item, number).select(good)
     return replace(dataset, modalities=tables)
 
 
 def _encode_table(
-    dataset: Dataset,
-    modality: str,
+    table: Observations,
     encoder: Encoder,
+    modality: str,
     cache: FeatureCache | None,
     progress: Progress | None,
-    on_error: Callable[[LeftOut], None] | None,
-) -> Observations:
-    table = dataset[modality]
+    stop_at_error: bool,
+) -> tuple[Features, NDArray[np.int64], dict[int, DataError]]:
+    """Features of the distinct content (u, d), the number of each observation among them (m,), and what went wrong."""
     content = [str(one) for one in table.read().tolist()]
-    number = {one: k for k, one in enumerate(dict.fromkeys(content))}
-    rows = np.array([number[one] for one in content], dtype=np.int64)
-    features = np.zeros((len(number), encoder.dim), dtype=np.float32)
-    good = np.ones(len(number), dtype=bool)
-    with closing(_outcomes(encoder, list(number), cache)) as outcomes:
+    distinct = {one: k for k, one in enumerate(dict.fromkeys(content))}
+    features = np.zeros((len(distinct), encoder.dim), dtype=np.float32)
+    errors: dict[int, DataError] = {}
+    with closing(_outcomes(encoder, list(distinct), cache)) as outcomes:
         for done, (row, outcome) in enumerate(outcomes, 1):
-            if not isinstance(outcome, DataError):
-                features[row] = outcome
+            if isinstance(outcome, DataError):
+                errors[row] = outcome
+                if stop_at_error:
+                    break
             else:
-                good[row] = False
-                for at in np.flatnonzero(rows == row):
-                    left_out = LeftOut(modality, str(dataset.ids[table.item[at]]), content[at], str(outcome))
-                    if on_error is None:
-                        raise DataError(f'modality "{modality}", item "{left_out.item}": {outcome}') from outcome
-                    on_error(left_out)
+                features[row] = outcome
             if progress is not None:
-                progress(done, len(number), modality)
-    return Observations(features, table.item, rows).select(np.flatnonzero(good[rows]))
+                progress(done, len(distinct), modality)
+    return features, np.array([distinct[one] for one in content], dtype=np.int64), errors
 
 
 def _outcomes(

@@ -14,13 +14,10 @@ from amodal.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "open_picture"]
+__all__ = ["MAX_PIXELS", "open_picture"]
 
 MAX_PIXELS = 89_478_485
 """Larger pictures are refused before they are decoded. Pillow's own bound: a quarter of a GiB at 3 bytes a pixel."""
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
-"""File name endings, lower case, by which a column is recognised as pictures."""
 
 
 def open_picture(content: str | Path | bytes | Image, *, at_least: int | None = None) -> Image:

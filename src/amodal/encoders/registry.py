@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from amodal.data.readers.base import PICTURES
 from amodal.encoders.base import Encoder, Kind
 from amodal.encoders.efficientnet import EfficientNetLite0
 from amodal.encoders.hf import PREFIX, open_model
 from amodal.encoders.minilm import MiniLM
-from amodal.encoders.pictures import SUFFIXES
 from amodal.encoders.vectors import Vectors
 from amodal.errors import UsageError, nearest
 
@@ -71,5 +71,5 @@ def guess_kind(content: Sequence[str]) -> Kind:
         ('picture', 'text')
     """
     first = [str(one) for one in content[:100]]
-    pictures = sum(PurePath(one).suffix.lower() in SUFFIXES for one in first)
+    pictures = sum(PurePath(one).suffix.lower() in PICTURES for one in first)
     return "picture" if pictures > len(first) / 2 else "text"
