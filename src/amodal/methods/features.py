@@ -1,4 +1,4 @@
-"""Features as methods take them: moments of observed rows, a Gaussian kernel on anchors, rows in blocks."""
+"""Features as methods take them: moments, one row per item, a Gaussian kernel on anchors, rows in blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from amodal.data import Observations
 
-__all__ = ["Kernel", "by_blocks", "moments"]
+__all__ = ["Kernel", "by_blocks", "item_means", "moments"]
 
 Array = NDArray[np.float64]
 
@@ -59,10 +59,28 @@ def moments(observations: Observations) -> tuple[Array, Array]:
     return mean, np.where(deviation > 1e-8, deviation, 1.0)
 
 
+def item_means(observations: Observations) -> tuple[NDArray[np.int64], Array]:
+    """One row per item: the mean of its observations.
+
+    Args:
+        observations: Features of one modality, shape (m, d).
+
+    Returns:
+        Items that have the modality, in rising order, shape (i,); their mean features, shape (i, d).
+    """
+    items, place, counts = np.unique(observations.item, return_inverse=True, return_counts=True)
+    sums, start = np.zeros((len(items), observations.dim)), 0
+    for chunk in observations.chunks():
+        np.add.at(sums, place[start : start + len(chunk)], chunk)
+        start += len(chunk)
+    return items, sums / counts[:, None]
+
+
 class Kernel:
     """Centred Gaussian kernel features on a few observed rows, the input of many shallow methods.
 
-    k(x)_a = exp(-|x - a|^2 / (2 s)) minus its training mean, s = mean squared distance of observed rows to anchors. With ``anchors=0`` features are centred and nothing else.
+    k(x)_a = exp(-|x - a|^2 / (2 s)) minus its training mean, where s is the mean squared distance of observed rows to
+    anchors. With ``anchors=0`` features are centred and nothing else.
 
     Attributes:
         anchors: Rows a, shape (a, d); empty for the linear form.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-__all__ = ["frame", "itq", "procrustes", "ridge", "signs"]
+__all__ = ["Ridge", "frame", "itq", "procrustes", "signs"]
 
 Array = NDArray[np.float64]
 
@@ -16,30 +16,28 @@ def signs(x: Array) -> Array:
     return np.where(x >= 0, 1.0, -1.0)
 
 
-def ridge(x: Array, y: Array, penalty: float) -> Array:
-    """Linear map with the least squared error and a price on its size.
+class Ridge:
+    """Linear maps with the least squared error and a price on their size; factored once, solved for many targets.
 
     W = argmin |y - x W|^2 + penalty |W|^2 = (x^T x + penalty I)^-1 x^T y = x^T (x x^T + penalty I)^-1 y; the first form
     is used when d <= n, the second when d > n, so that never more than min(n, d)^2 numbers are factored.
 
     Args:
         x: Inputs, shape (n, d).
-        y: Targets, shape (n, r).
         penalty: Above 0.
-
-    Returns:
-        W, shape (d, r).
     """
-    n, d = x.shape
-    if d <= n:
-        return _solve(x.T @ x, x.T @ y, penalty)
-    return np.asarray(x.T @ _solve(x @ x.T, y, penalty))
 
+    def __init__(self, x: Array, penalty: float) -> None:
+        self._x, self._primal = x, x.shape[1] <= x.shape[0]
+        gram = x.T @ x if self._primal else x @ x.T
+        gram[np.diag_indices_from(gram)] += penalty
+        self._factor = cho_factor(gram, overwrite_a=True, check_finite=False)
 
-def _solve(gram: Array, y: Array, penalty: float) -> Array:
-    """(gram + penalty I)^-1 y by Cholesky."""
-    gram[np.diag_indices_from(gram)] += penalty
-    return np.asarray(cho_solve(cho_factor(gram, overwrite_a=True, check_finite=False), y))
+    def solve(self, y: Array) -> Array:
+        """W, shape (d, r), for targets of shape (n, r)."""
+        if self._primal:
+            return np.asarray(cho_solve(self._factor, self._x.T @ y))
+        return np.asarray(self._x.T @ cho_solve(self._factor, y))
 
 
 def procrustes(x: Array) -> Array:
