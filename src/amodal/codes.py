@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from amodal.errors import DataError, ShapeError
 
-__all__ = ["BinaryCodes", "Codes", "Embeddings"]
+__all__ = ["BinaryCodes", "Codes", "Embeddings", "concatenate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,3 +175,24 @@ class Embeddings:
 
 
 Codes = BinaryCodes | Embeddings
+
+
+def concatenate(parts: Sequence[Codes]) -> Codes:
+    """Codes of successive blocks of rows as one.
+
+    Args:
+        parts: At least one block; all of one kind and length.
+
+    Raises:
+        ShapeError: If they are not.
+    """
+    first = parts[0]
+    if isinstance(first, BinaryCodes):
+        packed = [part.packed for part in parts if isinstance(part, BinaryCodes) and part.bits == first.bits]
+        if len(packed) == len(parts):
+            return BinaryCodes(np.concatenate(packed), first.bits)
+    else:
+        vectors = [part.vectors for part in parts if isinstance(part, Embeddings) and part.dim == first.dim]
+        if len(vectors) == len(parts):
+            return Embeddings(np.concatenate(vectors))
+    raise ShapeError("only codes of one kind and length can be put together.")

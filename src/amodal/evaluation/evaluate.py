@@ -57,7 +57,7 @@ def encode_items(method: Method, data: Dataset) -> dict[str, Codes]:
         method: Fitted.
         data: Items with features; modalities without observations are left out.
     """
-    return {name: method.encode(data[name].read(), name) for name in data.names if len(data[name])}
+    return {name: method.encode_table(data[name], name) for name in data.names if len(data[name])}
 
 
 def evaluate(method: Method, arrangement: Arrangement, *, threads: int = 1) -> Evaluation:

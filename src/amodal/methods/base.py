@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from amodal.codes import BinaryCodes, Codes, Embeddings
+from amodal.codes import BinaryCodes, Codes, Embeddings, concatenate
 from amodal.errors import DataError, MethodError, MissingModality, ShapeError, UsageError, nearest
 from amodal.methods.card import Card
+from amodal.methods.imputation import Imputation
 
 if TYPE_CHECKING:
-    from amodal.data import Dataset
+    from amodal.data import Dataset, Observations
     from amodal.training.settings import Training
 
 __all__ = ["Method"]
@@ -35,6 +36,7 @@ class Method(ABC):
     Class attributes:
         card: What the method is and needs.
         search_space: Values worth trying for each argument, by name.
+        presets: Published configurations, by name.
 
     Attributes:
         widths_: Width of the features of each modality learned from.
@@ -43,6 +45,7 @@ class Method(ABC):
 
     card: ClassVar[Card]
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     widths_: dict[str, int]
     classes_: tuple[str, ...]
@@ -52,16 +55,28 @@ class Method(ABC):
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     @classmethod
-    def create(cls, **params: Any) -> Self:
+    def accepts(cls, name: str) -> bool:
+        """Whether the constructor has an argument of that name."""
+        return name in inspect.signature(cls).parameters
+
+    @classmethod
+    def create(cls, preset: str | None = None, **params: Any) -> Self:
         """Construct, with a sentence instead of a traceback for an argument that does not exist.
 
+        Args:
+            preset: One of ``presets``: a published configuration to start from.
+            params: Arguments of the constructor; they override the preset's.
+
         Raises:
-            UsageError: Naming the nearest right argument.
+            UsageError: Naming the nearest right argument or preset.
         """
-        known = inspect.signature(cls).parameters
+        if preset is not None:
+            if preset not in cls.presets:
+                raise UsageError(nearest(preset, cls.presets, what=f"preset of {cls.card.slug}"))
+            params = {**cls.presets[preset], **params}
         for name in params:
-            if name not in known:
-                raise UsageError(nearest(name, known, what=f"argument of {cls.card.slug}"))
+            if not cls.accepts(name):
+                raise UsageError(nearest(name, inspect.signature(cls).parameters, what=f"argument of {cls.card.slug}"))
         return cls(**params)
 
     def fit(self, data: Dataset, *, validation: Dataset | None = None, training: Training | None = None) -> Self:
@@ -128,6 +143,34 @@ class Method(ABC):
             raise DataError(f'modality "{modality}": row {int(np.flatnonzero(bad)[0])} holds NaN or infinity.')
         return self._encode(values, modality)
 
+    def encode_table(self, observations: Observations, modality: str) -> Codes:
+        """Codes of a table of observations, read in chunks so that it may be larger than memory.
+
+        Args:
+            observations: At least one, with features.
+            modality: Its name.
+        """
+        return concatenate([self.encode(chunk, modality) for chunk in observations.chunks()])
+
+    def impute(self, data: Dataset, modality: str) -> Imputation:
+        """Imagine a modality for the items that lack it and have another.
+
+        Args:
+            data: Items with features.
+            modality: What to imagine.
+
+        Returns:
+            One row per such item, with a trust.
+
+        Raises:
+            MethodError: If the method cannot impute; names those that can.
+            MissingModality: If the model never learned the modality.
+        """
+        from amodal.methods.registry import get, names
+
+        able = [slug for slug in names() if get(slug).card.imputes]
+        raise MethodError(f"{self.card.slug} cannot imagine a missing modality. Methods that can: {', '.join(able)}.")
+
     def require_fitted(self) -> None:
         """Refuse to go on before ``fit``.
 
@@ -150,7 +193,7 @@ class Method(ABC):
 
         if validation.labels is None:
             raise MethodError("validation items need labels: model selection measures mAP by shared labels.")
-        codes = {name: self.encode(validation[name].read(), name) for name in validation.names}
+        codes = {name: self.encode_table(validation[name], name) for name in validation.names}
         labels = {name: validation.labels.matrix[validation[name].item] for name in validation.names}
         scores = [
             mean_average_precision(codes[a], codes[b], labels[a], labels[b])
