@@ -2,7 +2,7 @@
 
 from amodal.encoders.base import Encoder, Kind, Progress
 from amodal.encoders.cache import CacheStats, FeatureCache
-from amodal.encoders.encode import choose_encoders, encode_dataset
+from amodal.encoders.encode import choose_encoders, distinct_content, encode_dataset
 from amodal.encoders.registry import default_for, get, guess_kind, names
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Progress",
     "choose_encoders",
     "default_for",
+    "distinct_content",
     "encode_dataset",
     "get",
     "guess_kind",

@@ -56,6 +56,11 @@ def choose_encoders(
     return chosen
 
 
+def distinct_content(observations: Observations) -> list[str]:
+    """Raw content without repetitions, in order of appearance: what the rows of an encoded table's store stand for."""
+    return list(dict.fromkeys(str(one) for one in observations.read().tolist()))
+
+
 def encode_dataset(
     dataset: Dataset,
     encoders: Mapping[str, str | Encoder] | None = None,
