@@ -134,4 +134,4 @@ def _only_first(labels: Labels, count: int) -> Labels:
     """Labels that are known for the first rows only."""
     known = labels.known.copy()
     known[count:] = False
-    return Labels(labels.matrix.multiply(known[:, None]).tocsr().astype(np.uint8), known, labels.names)
+    return Labels.from_multihot(labels.matrix.multiply(known[:, None]), known, labels.names)

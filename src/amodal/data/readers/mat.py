@@ -13,10 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
-from scipy import io, sparse
+from scipy import sparse
 
 from amodal.data.dataset import Dataset
 from amodal.data.labels import Labels
@@ -87,6 +86,9 @@ def _role(variable: str) -> str | None:
 
 def _variables(file: Path) -> Iterator[tuple[str, _Loader]]:
     """The variables of a file, and how to load each."""
+    import h5py
+    from scipy import io
+
     try:
         if h5py.is_hdf5(file):
             with h5py.File(file) as content:
@@ -101,11 +103,15 @@ def _variables(file: Path) -> Iterator[tuple[str, _Loader]]:
 
 
 def _from_v5(file: Path, name: str) -> NDArray[Any]:
+    from scipy import io
+
     value = io.loadmat(file, variable_names=[name])[name]
     return np.asarray(value.toarray() if sparse.issparse(value) else value)
 
 
 def _from_hdf5(file: Path, name: str) -> NDArray[Any]:
+    import h5py
+
     with h5py.File(file) as content:
         node = content[name]
         if isinstance(node, h5py.Group):  # a sparse matrix, by columns
