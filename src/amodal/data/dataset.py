@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -123,13 +123,26 @@ class Dataset:
         }
         return replace(self, modalities=tables)
 
+    def with_classes(self, names: Sequence[str]) -> Dataset:
+        """The same items with some label columns only, in the order named.
+
+        Raises:
+            UsageError: If a class is unknown; names the nearest.
+        """
+        if self.labels is None:
+            return self
+        for name in names:
+            if name not in self.labels.names:
+                raise UsageError(nearest(name, self.labels.names, what="class"))
+        columns = [self.labels.names.index(name) for name in names]
+        return replace(self, labels=Labels(self.labels.matrix[:, columns].tocsr(), self.labels.known, tuple(names)))
+
     def seen_classes(self) -> Dataset:
         """The same items without the label columns that no item has; nothing can be learned about those."""
         if self.labels is None:
             return self
-        seen = np.flatnonzero(np.asarray(self.labels.matrix.sum(axis=0)).ravel())
-        names = tuple(self.labels.names[k] for k in seen)
-        return replace(self, labels=Labels(self.labels.matrix[:, seen].tocsr(), self.labels.known, names))
+        seen = np.asarray(self.labels.matrix.sum(axis=0)).ravel() > 0
+        return self.with_classes([name for name, here in zip(self.labels.names, seen, strict=True) if here])
 
     def fingerprint(self) -> str:
         """A hash of what a result depends on: ids, presence, labels and split, and a sample of the features.
