@@ -65,8 +65,13 @@ def _row(place: tuple[Any, ...], lines: list[dict[str, Any]], measure: str) -> R
     spread = table.std(axis=0, ddof=1) if len(lines) > 1 else np.full(table.shape[1], np.nan)
     cells = zip([*directions, "mean"], table.mean(axis=0).tolist(), spread.tolist(), strict=True)
     control = [np.mean(list(line["control"]["metrics"][measure].values())) for line in lines]
+    dataset, setting, protocol, method, bits = place
     return Row(
-        *place,
+        dataset=dataset,
+        setting=setting,
+        protocol=protocol,
+        method=method,
+        bits=bits,
         seeds=len(lines),
         cells={name: (mean, sd) for name, mean, sd in cells},
         chance={way: float(np.mean([line["metrics"]["chance"][way] for line in lines])) for way in directions},
