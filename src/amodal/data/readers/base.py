@@ -184,8 +184,8 @@ def _learnable(dataset: Dataset, problems: Problems) -> Labels | None:
 
 
 def strings(values: Sequence[str]) -> NDArray[Any]:
-    """Raw content as an array of strings of any length (NumPy's variable-width dtype; no objects, no padding)."""
-    return np.array(list(values), dtype=np.dtypes.StringDType())
+    """Raw content as an array of strings; of objects, since fixed widths would pad every text to the longest."""
+    return np.array(list(values), dtype=object)
 
 
 def read_text(file: Path, place: str, row: int, problems: Problems) -> str:

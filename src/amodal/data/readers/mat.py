@@ -61,7 +61,7 @@ def _read(path: Path, modalities: Sequence[str] | None, problems: Problems) -> D
             raise ShapeError(f"{found[role][0]}: has {len(array)} rows, where {next(iter(arrays))} has {n}.")
     labels = Labels.from_multihot(arrays.pop("label")) if "label" in arrays else None
     tables = {role: Observations(array, np.arange(n)) for role, array in arrays.items()}
-    return assemble(np.arange(n), tables, problems, name=_name(path), labels=labels)
+    return assemble(np.arange(n), tables, problems, name=_name(next(iter(found.values()))[0]), labels=labels)
 
 
 def _group(path: Path) -> list[Path]:
