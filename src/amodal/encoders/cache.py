@@ -6,6 +6,7 @@ import hashlib
 import os
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class FeatureCache:
     """Feature vectors in one SQLite file, found by what was encoded and by the encoder's fingerprint.
 
     Every ``put`` is one transaction: after a kill -9 all earlier ones are there and no half one is. Several processes
-    may read and write at once. The file is opened when first used.
+    may read and write at once; an object belongs to the thread that first used it, which is when the file is opened.
 
     Args:
         folder: Where ``features.sqlite`` lies; ``default_folder()`` by default. Made if it is missing.
@@ -80,6 +81,7 @@ class FeatureCache:
                 f'the feature cache "{self.path}" cannot be opened ({error}). Delete that file, or name another folder '
                 "in AMODAL_CACHE."
             ) from error
+        weakref.finalize(self, db.close)
         return db
 
     def content_of_text(self, text: str) -> bytes:

@@ -156,9 +156,9 @@ def _outcomes(
     fresh: list[tuple[bytes, Features]] = []
     try:
         for (row, key), outcome in zip(rest, encoder.outcomes([content[row] for row, _ in rest]), strict=True):
-            yield row, outcome
             if not isinstance(outcome, DataError):
                 fresh.append((key, outcome))
+            yield row, outcome
             if len(fresh) == _KEEP_EVERY:
                 cache.put(encoder.fingerprint, fresh)
                 fresh = []

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,16 +107,16 @@ class _Tower(NetworkEncoder):
         """The network, and whether its pooling layer has weights of its own in the file."""
         from transformers import AutoModel
 
-        try:
+        with _opening(self.name):
             network, found = AutoModel.from_pretrained(
                 self._folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
-        except (OSError, ValueError) as error:
-            raise _unusable(self.name, error) from error
         pooler = [name for name in found["missing_keys"] if "pooler" in name]
         missing = sorted(set(found["missing_keys"]) - set(pooler))
         if missing:
             raise DataError(f'model "{self.name}" lacks {len(missing)} of its weights (first: {missing[0]}).')
+        if self._dual and not (hasattr(network, "get_image_features") and hasattr(network, "get_text_features")):
+            raise DataError(f'model "{self.name}" has no space shared by pictures and texts; take one like CLIP.')
         return network.eval().to(self.device), not pooler
 
 
@@ -130,13 +133,19 @@ class PictureTower(_Tower):
 
     def load(self) -> Any:
         """The network and its image processor; the one that needs torchvision is never taken."""
-        from transformers import AutoImageProcessor
+        import transformers
 
         network, self._pooled = self._model()
-        try:
-            self._processor = AutoImageProcessor.from_pretrained(self._folder, local_files_only=True, use_fast=False)
-        except (OSError, ValueError) as error:
-            raise _unusable(self.name, error) from error
+        pillow = {"backend": "pil"} if int(transformers.__version__.split(".")[0]) >= 5 else {"use_fast": False}
+        with _opening(self.name):
+            self._processor = transformers.AutoImageProcessor.from_pretrained(
+                self._folder, local_files_only=True, **pillow
+            )
+        if self._processor.model_input_names != ["pixel_values"]:
+            needed = ", ".join(self._processor.model_input_names)
+            raise DataError(
+                f'model "{self.name}" needs {needed}; only models that take pixel_values alone can be used.'
+            )
         return network
 
     def prepare(self, one: Any) -> Tensor:
@@ -178,10 +187,9 @@ class TextTower(_Tower):
         from transformers import AutoTokenizer
 
         network, _ = self._model()
-        try:
+        with _opening(self.name):
             self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise _unusable(self.name, error) from error
+        self._tokenizing = threading.Lock()
         text = getattr(self._config, "text_config", self._config)
         positions = int(getattr(text, "max_position_embeddings", 512))
         self._longest = min(int(self._tokenizer.model_max_length), positions)
@@ -196,7 +204,8 @@ class TextTower(_Tower):
             raise DataError(f"a text must be a string, not {type(one).__name__} ({one!r:.80}). Convert it first.")
         # SigLIP was trained on texts padded to their full length, and without a mask
         padding = "max_length" if self._padded else False
-        tokens = self._tokenizer(one, truncation=True, max_length=self._longest, padding=padding)
+        with self._tokenizing:  # a tokenizer changes its own settings on a call, and two threads must not
+            tokens = self._tokenizer(one, truncation=True, max_length=self._longest, padding=padding)
         return torch.tensor(tokens["input_ids"])
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
@@ -269,12 +278,27 @@ def _configuration(model: str, folder: Path) -> Any:
         from transformers import AutoConfig
     except ImportError as error:
         raise MissingExtra("transformers", "hf") from error
-    try:
+    with _opening(PREFIX + model):
         return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise _unusable(PREFIX + model, error) from error
 
 
-def _unusable(name: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())
-    return DataError(f'model "{name}" cannot be used: {reason:.300}. It needs config.json and safetensors weights.')
+@contextmanager
+def _opening(name: str) -> Iterator[None]:
+    """While a model is opened: what transformers has to say becomes one sentence, or silence if all is well."""
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f'model "{name}" cannot be used: {reason:.300}. It needs config.json and safetensors weights.'
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -63,7 +63,8 @@ class MiniLM(NetworkEncoder):
         tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(_MAX_TOKENS)
-        return _Bert(tokenizer, load_file(self._folder / "model.safetensors", device=self.device))
+        weights = load_file(self._folder / "model.safetensors")
+        return _Bert(tokenizer, {name: weight.to(self.device) for name, weight in weights.items()})
 
     def prepare(self, one: Any) -> Tensor:
         """The token numbers of one text, int64, shape (t,)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ def open_picture(content: str | Path | bytes | Image, *, at_least: int | None = 
     """
     from PIL import Image
 
-    name = "a picture" if isinstance(content, bytes | Image.Image) else f'picture "{os.fspath(content)}"'
+    name = f'picture "{content}"' if isinstance(content, str | Path) else "a picture"
     try:
         if isinstance(content, Image.Image):
             return _to_rgb(content)
