@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from amodal.codes import BinaryCodes, Codes, Embeddings
+from amodal.data.splits import hold_out
 from amodal.errors import MethodError, UsageError, nearest
 from amodal.methods.base import Method
 from amodal.methods.card import Card
@@ -28,7 +29,7 @@ Array = NDArray[np.float64]
 
 GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 CODES = ("real", "itq", "srp", "srp-sqrt")
-#: Share and largest number of labelled items held back to choose C.
+#: Share and largest number of items held back to choose C.
 HELD_BACK, MOST = 0.2, 2000
 #: The search for C ends after this many values worse than the best.
 PATIENCE = 2
@@ -58,8 +59,8 @@ class LabelRegression(Method):
     Args:
         C: Inverse regularisation, or "auto": the value of 0.001, 0.003, 0.01 ... 10 that gives the highest mean mAP
             over all ordered pairs of modalities, on the validation data of ``fit`` or, without them, on a random fifth
-            of the labelled items (at most 2,000), after which all items are learned from. The search rises from the
-            smallest value and ends after two values worse than the best.
+            of the items (at most 2,000), after which all items are learned from. The search rises from the smallest
+            value and ends after two values worse than the best.
         code: "real" for embeddings, or a way to binary codes: "itq", "srp", "srp-sqrt".
         bits: Length of binary codes; "real" has no use for it.
         seed: Of the items held back and of G.
@@ -104,27 +105,24 @@ class LabelRegression(Method):
             raise UsageError(nearest(self.code, CODES, what="code of label_regression"))
         if self.C != "auto" and not (isinstance(self.C, int | float) and self.C > 0):
             raise UsageError(f'C of label_regression must be "auto" or a number above 0; got {self.C!r}.')
-        random = np.random.default_rng(self.seed)
         self.single_ = bool(_labels(data).per_row.max() == 1)
         for name in data.names:
             if not self._taught(data)[data[name].item].any():
                 raise MethodError(f'no observation of "{name}" belongs to an item with labels; nothing can teach it.')
-        self.strength_ = self._choose(data, validation, random) if self.C == "auto" else float(self.C)
+        self.strength_ = self._choose(data, validation) if self.C == "auto" else float(self.C)
         self.weights_ = next(self._path(data, [self.strength_]))
         if self.code != "real":
-            self._learn_code(data, random)
+            self._learn_code(data, np.random.default_rng(self.seed))
 
     def _taught(self, data: Dataset) -> NDArray[np.bool_]:
         """Items to learn from: labelled, and with one class each those that have it."""
         labels = _labels(data)
         return labels.known & (labels.per_row > 0) if self.single_ else labels.known
 
-    def _choose(self, data: Dataset, validation: Dataset | None, random: np.random.Generator) -> float:
+    def _choose(self, data: Dataset, validation: Dataset | None) -> float:
         """The C under which items that were not learned from find each other best."""
         if validation is None:
-            items = np.flatnonzero(self._taught(data))
-            held = random.choice(items, min(int(HELD_BACK * len(items)), MOST), replace=False)
-            data, validation = data.take(np.setdiff1d(np.arange(len(data)), held)), data.take(held)
+            data, validation = hold_out(data, min(HELD_BACK, MOST / len(data)), seed=self.seed)
         taught = self._taught(data)
         if not (_directions(validation) and all(taught[data[name].item].any() for name in data.names)):
             return FALLBACK
