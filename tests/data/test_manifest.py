@@ -100,6 +100,11 @@ def test_ids_stay_as_they_are_written(tmp_path):
     assert read(tmp_path / "x.csv").ids.tolist() == ["007", "10"]
 
 
+def test_a_column_of_labels_without_any_label_is_no_labels(tmp_path):
+    (tmp_path / "x.csv").write_text("id,text,labels\na,one,\nb,two,\n")
+    assert read(tmp_path / "x.csv").labels is None
+
+
 def test_text_in_files_is_read(tmp_path):
     (tmp_path / "a.txt").write_text("words in a file\n")
     (tmp_path / "x.csv").write_text("id,text\na,a.txt\n")
@@ -149,10 +154,10 @@ def test_text_that_is_not_utf8_is_said(tmp_path):
 
 def test_bad_rows_are_left_out_and_listed_on_request(folder):
     (folder / "x.csv").write_text(
-        "id,image,text\na,p/1.png,one\nb,p/9.png,two\nc,p/9.png,\nd,too,many,fields\na,p/2.png,again\ne,,\n"
+        "id,image,text\na,p/1.png,one\nb,p/9.png,two\nc,p/9.png,\nd,too,many,fields\na,p/2.png,again\ne,,\n,p/1.png,nobody\n"
     )
     problems = []
     data = read(folder / "x.csv", skip_bad=True, problems=problems)
     assert data.ids.tolist() == ["a", "b", "e"]
     assert data.presence().tolist() == [[True, True], [False, True], [False, False]]
-    assert [problem.split(", ", 1)[1][:6] for problem in problems] == ["line 5", "line 3", "line 4", "line 6"]
+    assert [problem.split(", ", 1)[1][:6] for problem in problems] == ["line 5", "line 3", "line 4", "line 8", "line 6"]

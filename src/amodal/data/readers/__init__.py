@@ -41,8 +41,8 @@ def read(
 
     Example:
         >>> from amodal.data import read, save_archive, toy
-        >>> save_archive(toy(20), "/tmp/toy.npz")  # doctest: +SKIP
-        >>> len(read("/tmp/toy.npz"))  # doctest: +SKIP
+        >>> save_archive(toy(20), "toy.npz")  # doctest: +SKIP
+        >>> len(read("toy.npz"))  # doctest: +SKIP
         20
     """
     place = locate(path)

@@ -116,9 +116,9 @@ def assemble(
 ) -> Dataset:
     """A data set from what a reader found, after the checks that hold for every format.
 
-    Ids are unique, features finite, and every class of a later split has an example in ``train``. Bad rows, features
-    and classes are reported, and left out if they are to be skipped; an item that thereby loses its last modality is
-    left out too.
+    Ids are there and unique, features finite, and every class of a later split has an example in ``train``. Bad rows,
+    features and classes are reported, and left out if they are to be skipped; an item that thereby loses its last
+    modality is left out too.
 
     Args:
         ids: Id of each row.
@@ -134,14 +134,17 @@ def assemble(
     n = len(texts)
     tables = {key: _finite(key, table, texts, place, problems) for key, table in modalities.items()}
     dataset = Dataset(np.arange(n).astype(np.str_), tables, labels, _text(split), dict(attributes or {}), name)
+    nameless = texts == ""
+    for row in np.flatnonzero(nameless).tolist():
+        problems.report(f"{place(row)}: has no id.", row)
     _, first, group = np.unique(texts, return_index=True, return_inverse=True)
-    repeated = np.flatnonzero(first[group] != np.arange(n)).tolist()
+    repeated = np.flatnonzero((first[group] != np.arange(n)) & ~nameless).tolist()
     for row in repeated:
         problems.report(f'{place(row)}: id "{texts[row]}" is already the id of {place(int(first[group[row]]))}.', row)
     keep = np.ones(n, dtype=bool)
     keep[sorted(problems.rows)] = False
     keep |= dataset.presence().any(axis=1)
-    keep[repeated] = False
+    keep[repeated] = keep[nameless] = False
     dataset = replace(dataset if keep.all() else dataset.take(keep), ids=texts[keep])
     return replace(dataset, labels=_learnable(dataset, problems))
 

@@ -63,14 +63,14 @@ def _read(path: Path, modalities: Sequence[str] | None, problems: Problems) -> D
         else _content(name, columns[name], path.parent, place, problems)
         for name in names
     }
-    labels = columns.get(reserved[1])
+    classes = [_classes(value) for value in columns[reserved[1]].to_pylist()] if reserved[1] in columns else []
     return assemble(
-        _ids(columns["id"], place, path),
+        _strings(columns["id"]),
         tables,
         problems,
         name=path.stem,
-        labels=Labels.from_lists([_classes(value) for value in labels.to_pylist()]) if labels is not None else None,
-        split=np.array([value or "" for value in columns["split"].to_pylist()]) if "split" in columns else None,
+        labels=Labels.from_lists(classes) if any(classes) else None,
+        split=np.array(_strings(columns["split"])) if "split" in columns else None,
         attributes={
             name: _attribute(column, table.typed)
             for name, column in columns.items()
@@ -98,12 +98,9 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def _ids(column: pa.Array, place: _Place, path: Path) -> NDArray[np.str_]:
-    values = column.to_pylist()
-    for row, value in enumerate(values):
-        if value is None or value == "":
-            raise DataError(f"{path}, {place(row)}: has no id.")
-    return np.array([str(value) for value in values], dtype=np.str_)
+def _strings(column: pa.Array) -> list[str]:
+    """The values as text, blank where there is none."""
+    return [value or "" for value in column.cast(pa.string()).to_pylist()]
 
 
 def _classes(value: Any) -> list[str] | None:
@@ -191,7 +188,7 @@ def _attribute(column: pa.Array, typed: bool) -> NDArray[Any]:
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return np.asarray(column.to_numpy(zero_copy_only=False))
-    return strings([value or "" for value in column.cast(pa.string()).to_pylist()])
+    return strings(_strings(column))
 
 
 MANIFEST = Reader(
