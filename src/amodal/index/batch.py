@@ -97,14 +97,13 @@ def numbered(ids: Ids) -> tuple[NDArray[np.int64], list[str] | None]:
     """
     if isinstance(ids, str | bytes):
         raise DataError(f"ids must be a list; got the single text {ids!r}.")
-    listed: Any = ids if isinstance(ids, np.ndarray) else list(ids)  # type: ignore[arg-type]
-    if len(listed) == 0:
+    array = np.asarray(ids)
+    if array.size == 0:
         return np.empty(0, np.int64), None
-    if isinstance(listed, list) and all(isinstance(key, str) for key in listed):
-        return np.fromiter(map(id_of, listed), np.int64, len(listed)), listed
-    array = np.asarray(listed)
-    if array.ndim == 1 and array.dtype.kind in "UO" and all(isinstance(key, str) for key in array.tolist()):
-        return numbered(array.tolist())
+    if array.dtype.kind in "UO":
+        keys: list[Any] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)  # type: ignore[arg-type]
+        if all(isinstance(key, str) for key in keys):
+            return np.fromiter(map(id_of, keys), np.int64, len(keys)), keys
     if array.ndim != 1 or array.dtype.kind not in "iu" or int(array.max()) >= 2**63 or int(array.min()) < 0:
         raise DataError("ids must be strings, or integers from 0 to 2**63 - 1, one per vector.")
     return array.astype(np.int64), None

@@ -124,13 +124,9 @@ class FlatIndex(Index):
                 old = self._mask(self._masks, view.snapshot.ids, where)
                 kept = old if kept is None else old & kept
                 live = live & self._mask(self._recent_masks, view.ids, where, view.ids)
-        return _merged(
-            [
-                (view.snapshot.ids, *nearest(view.snapshot.vectors, queries, k, radius, kept)),
-                (view.ids, *nearest(view.vectors, queries, k, radius, live)),
-            ],
-            k,
-        )
+        scans = [(view.snapshot.ids, view.snapshot.vectors, kept), (view.ids, view.vectors, live)]
+        found = [(ids, *nearest(vectors, queries, k, radius, keep)) for ids, vectors, keep in scans]
+        return _merged(found, k)
 
     def _get(self, ids: NDArray[np.int64]) -> list[Entry]:
         with self._mutex, self._catalogue.transaction():
@@ -213,19 +209,14 @@ class FlatIndex(Index):
         return masks[where]
 
 
-def _merged(parts: list[tuple[NDArray[Any], ...]], k: int) -> Hits:
-    """One answer from several scans, each given as the ids of its rows and what ``nearest`` returned.
-
-    Places where a scan found nothing carry a distance beyond the radius, so they sort behind every real one.
-    """
-    ids = np.concatenate([all_ids.take(rows, mode="clip") for all_ids, rows, _, _ in parts], axis=1)
-    distances = np.concatenate([away for _, _, away, _ in parts], axis=1)
-    order = np.lexsort((ids, distances), axis=-1)[:, :k]
-    rest = ((0, 0), (0, k - order.shape[1]))
-    found = np.minimum(sum(part[3] for part in parts), k)
-    return Hits.padded(
-        np.pad(np.take_along_axis(ids, order, -1), rest), np.pad(np.take_along_axis(distances, order, -1), rest), found
-    )
+def _merged(found: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], k: int) -> Hits:
+    """One answer from several scans, each given as the ids of its rows, and what ``nearest`` returned."""
+    ids = np.concatenate([of_row.take(rows, mode="clip") for of_row, rows, _ in found], axis=1)
+    distances = np.concatenate([away for _, _, away in found], axis=1)
+    real = np.concatenate([rows >= 0 for _, rows, _ in found], axis=1)
+    order = np.lexsort((ids, distances, ~real), axis=-1)[:, :k]
+    query = np.arange(len(ids))[:, None]
+    return Hits.padded(ids[query, order], distances[query, order], np.minimum(real.sum(axis=1), k), k)
 
 
 def _prepare(folder: Path, *, create: bool) -> None:

@@ -27,7 +27,7 @@ class Hits:
         ShapeError: If shapes do not fit, rows are not in the order (distance, id), or padding is wrong.
 
     Example:
-        >>> hits = Hits.padded(np.array([[7, 3, 0]]), np.array([[2, 5, 9]], np.int32), np.array([2]))
+        >>> hits = Hits.padded(np.array([[7, 3]]), np.array([[2, 5]], np.int32), np.array([2]), k=10)
         >>> hits[0]
         (array([7, 3]), array([2, 5], dtype=int32))
     """
@@ -48,10 +48,14 @@ class Hits:
             raise ShapeError("hits: rows are not sorted by distance, then id.")
 
     @classmethod
-    def padded(cls, ids: NDArray[np.int64], distances: NDArray[Any], found: NDArray[np.int64]) -> Hits:
-        """Hits from arrays whose entries from ``found`` on are to be ignored."""
+    def padded(cls, ids: NDArray[np.int64], distances: NDArray[Any], found: NDArray[np.int64], k: int) -> Hits:
+        """Hits of width k from sorted arrays of at most that width, of which only the first ``found`` count."""
         real = np.arange(ids.shape[1]) < found[:, None]
-        return cls(np.where(real, ids, -1), np.where(real, distances, _farthest(distances)), found)
+        all_ids = np.full((len(ids), k), -1)
+        all_distances = np.full((len(ids), k), _farthest(distances))
+        all_ids[:, : ids.shape[1]][real] = ids[real]
+        all_distances[:, : ids.shape[1]][real] = distances[real]
+        return cls(all_ids, all_distances, found)
 
     def __len__(self) -> int:
         return len(self.found)

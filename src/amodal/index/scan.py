@@ -1,4 +1,4 @@
-"""The exact scan: k nearest rows of a matrix, nearest first, equal distances by ascending row.
+"""The exact scan: the k nearest rows of a matrix.
 
 One numba kernel serves packed codes and unit vectors. It computes the distances of 512 rows at a time in a loop that
 the compiler vectorises, passes over the block if none is nearer than the k-th so far, and otherwise pushes the nearer
@@ -34,7 +34,7 @@ def nearest(
     k: int,
     radius: float = math.inf,
     keep: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """The k nearest rows of each query, by a full scan.
 
     Args:
@@ -45,24 +45,20 @@ def nearest(
         keep: Only rows for which this is true, shape (n,); None for all.
 
     Returns:
-        Rows, int64, and distances (Hamming as int32, 1 - cos as float32, not below 0), both of shape (q, min(k, n))
-        and sorted by (distance, row); and the number found per query, int64, shape (q,). What lies beyond the number
-        found is arbitrary.
+        Rows, int64, -1 where fewer are found, and their distances (Hamming as int32; 1 - cos as float32, not below 0),
+        both of shape (q, min(k, n)), not sorted. Of rows tied at rank k the first are returned.
     """
     binary = vectors.dtype == np.uint8
     dtype = np.dtype(np.uint16 if binary else np.float32)
     reach = np.float32(min(radius, 4.0))  # no two unit vectors are farther apart than 2
     beyond = math.floor(min(radius, 8 * vectors.shape[1])) + 1 if binary else np.nextafter(reach, np.float32(np.inf))
     distances = np.full((len(queries), min(k, len(vectors))), beyond, dtype)
-    rows = np.full(distances.shape, _NO_ROW, np.int64)
+    rows = np.full(distances.shape, _NO_ROW)
     if distances.size:
         blocks = max(1, _CHUNK_BYTES // (_BLOCK * vectors.strides[0]))
         every = np.empty(0, np.bool_) if keep is None else keep
         _scan(_words(vectors), _words(queries), every, distances, rows, np.empty(_BLOCK, dtype), blocks * _BLOCK)
-    order = np.lexsort((rows, distances), axis=-1)
-    rows = np.take_along_axis(rows, order, -1)
-    distances = np.take_along_axis(distances, order, -1)
-    return rows, distances.astype(np.int32) if binary else distances, (rows != _NO_ROW).sum(axis=1)
+    return np.where(rows == _NO_ROW, -1, rows), distances.astype(np.int32) if binary else distances
 
 
 def _words(vectors: NDArray[Any]) -> NDArray[Any]:

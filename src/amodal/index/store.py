@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amodal.errors import DataError
+from amodal.errors import DataError, UsageError
 from amodal.index.base import Entry
 from amodal.index.batch import Batch
 from amodal.index.spec import IndexSpec, Scalar
@@ -66,6 +66,7 @@ class Catalogue:
         readonly: Refuse to write.
 
     Raises:
+        UsageError: If there is no index and none is to be made.
         DataError: If the file is no catalogue, is damaged, or was written by a newer version.
     """
 
@@ -78,7 +79,7 @@ class Catalogue:
                 if not readonly:
                     self._db.execute("PRAGMA journal_mode=WAL")
                     self._db.execute("PRAGMA synchronous=FULL")
-                if create is not None and not self._one("SELECT count(*) FROM sqlite_schema"):
+                if not self._one("SELECT count(*) FROM sqlite_schema"):
                     self._create(create)
                 self.spec = self._read_spec()
         except BaseException:
@@ -86,7 +87,11 @@ class Catalogue:
             raise
         self._columns = "".join(f', "{name}"' for name in self.spec.attributes)
 
-    def _create(self, spec: IndexSpec) -> None:
+    def _create(self, spec: IndexSpec | None) -> None:
+        if spec is None:
+            raise UsageError(
+                f"{self._where} holds no index. To make one, open it for writing with create=IndexSpec(...)."
+            )
         columns = "".join(f', "{name}" {_COLUMN_TYPES[kind]}' for name, kind in spec.attributes.items())
         with self.transaction(write=True):
             self._db.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
@@ -126,7 +131,7 @@ class Catalogue:
         try:
             yield
         except sqlite3.Error as error:
-            raise DataError(f"{self._where}: {error}. What was acknowledged before is untouched.") from error
+            raise DataError(f"{self._where}: {error}. This call wrote nothing.") from error
 
     def write(self, batch: Batch, *, replace: bool) -> None:
         """Write the batch in one transaction.
