@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["discounts", "draws", "harmonic", "hit_probability", "places"]
+__all__ = ["discounts", "draws", "harmonic", "hit_probability", "places", "row_sums"]
 
 _Floats = NDArray[np.float64]
 _Ints = NDArray[np.int64]
@@ -104,6 +104,24 @@ def hit_probability(n: _Ints, r: _Ints, t: _Ints) -> _Floats:
     for i in range(int(few.max(initial=0))):
         miss = np.where(i < few, miss * np.maximum(n - many - i, 0) / np.maximum(n - i, 1), miss)
     return 1 - miss
+
+
+def row_sums(table: _Floats) -> _Floats:
+    """Sum of each row by a tree of neighbouring pairs.
+
+    Zeros at the end of a row change nothing, not even the last digit; so the sum does not depend on how long the
+    longest row of a block is.
+
+    Args:
+        table: float64, shape (rows, columns), at least one column.
+
+    Returns:
+        The sums, shape (rows,).
+    """
+    while table.shape[1] > 1:
+        pairs = table[:, :-1:2] + table[:, 1::2]
+        table = np.column_stack([pairs, table[:, -1]]) if table.shape[1] % 2 else pairs
+    return table[:, 0]
 
 
 def _from_ratios(ratios: _Floats) -> _Floats:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amodal.errors import UsageError, nearest
-from amodal.metrics.combinatorics import discounts
+from amodal.metrics.combinatorics import discounts, row_sums
 from amodal.metrics.levels import Histograms
 
 __all__ = ["Gain", "ndcg_at", "precision_at", "recall_at"]
@@ -70,18 +70,18 @@ def ndcg_at(histograms: Histograms, k: int, gain: Gain = "binary") -> _Floats:
     inside, table = histograms.within(k), discounts(k)
     gains = _gains(histograms, gain)
     first = np.minimum(histograms.items_before, k)
-    per_item = np.einsum("g,qgl->ql", gains, histograms.counts) / np.maximum(histograms.items, 1)
-    dcg = (per_item * (table[first + inside] - table[first])).sum(axis=1)
+    per_item = (gains[:, None] * histograms.counts).sum(axis=1) / np.maximum(histograms.items, 1)
+    dcg = row_sums(per_item * (table[first + inside] - table[first]))
 
     best_first = np.argsort(-gains, kind="stable")
     last = np.minimum(np.cumsum(histograms.counts.sum(axis=2)[:, best_first], axis=1), k)
-    ideal = np.diff(table[last], axis=1, prepend=0) @ gains[best_first]
+    ideal = row_sums(np.diff(table[last], axis=1, prepend=0) * gains[best_first])
     return np.asarray(np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0))
 
 
 def _expected_hits(histograms: Histograms, k: int) -> _Floats:
     share = histograms.relevant / np.maximum(histograms.items, 1)
-    return np.asarray((histograms.within(k) * share).sum(axis=1))
+    return row_sums(histograms.within(k) * share)
 
 
 def _gains(histograms: Histograms, gain: Gain) -> _Floats:

@@ -10,7 +10,8 @@ from amodal.metrics.relevance import Relevance
 
 __all__ = ["HammingRanking"]
 
-_CACHED_PAIRS = 1 << 19  # grades of some queries and a stretch of the database: 0.5 MiB stay in a core's own cache
+_CACHED_PAIRS = 1 << 19  # grades of some queries for a stretch of the database: 0.5 MiB stay in a core's own cache
+_CACHED_BYTES = 1 << 20  # codes of that stretch
 _STRETCH = 131_070  # items that count_narrow takes at once
 _CELLS = 1 << 16  # histogram cells of a block, so that the temporaries of the measures stay in cache too
 _ORDERED_PAIRS = 1 << 20
@@ -46,7 +47,7 @@ class HammingRanking:
         relevance, items = self.relevance, self._planes.shape[1]
         narrow = relevance.slots * self._levels <= 256
         kernel = kernels.count_narrow if narrow else kernels.count_wide
-        stretch = min(items, _STRETCH)
+        stretch = min(items, _STRETCH, max(1, _CACHED_BYTES // len(self._planes)))
         step = max(1, _CACHED_PAIRS // stretch)
         scratch = np.empty(step * stretch, self._grade_type)
         keys = np.empty(stretch + stretch % 2, np.uint8 if narrow else np.uint32)

@@ -36,8 +36,7 @@ def pack_labels(labels: Any) -> NDArray[np.uint8]:
         return _pack_sparse(labels.tocsr())
     dense = np.asarray(labels)
     _check_shape(dense.shape)
-    wrong = (dense != 0) & (dense != 1)
-    if wrong.any():
+    if dense.dtype != np.bool_ and (wrong := (dense != 0) & (dense != 1)).any():
         row, column = np.argwhere(wrong)[0]
         _refuse(int(row), int(column), dense[row, column])
     return np.packbits(dense != 0, axis=1, bitorder="little")

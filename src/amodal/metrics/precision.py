@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amodal.errors import UsageError, nearest
-from amodal.metrics.combinatorics import draws, harmonic, places
+from amodal.metrics.combinatorics import draws, harmonic, places, row_sums
 from amodal.metrics.levels import Histograms
 
 __all__ = ["Divisor", "Ties", "ap", "ap_at", "chance_ap"]
@@ -50,7 +50,7 @@ def ap(histograms: Histograms, ties: Ties = "average") -> _Floats:
         levels = _consecutive(r, a + n - r, q)
     else:
         raise UsageError(nearest(ties, ("average", "optimistic", "pessimistic"), what="tie rule"))
-    return np.asarray(levels.sum(axis=1) / np.maximum(histograms.positives, 1))
+    return row_sums(levels) / np.maximum(histograms.positives, 1)
 
 
 def ap_at(histograms: Histograms, k: int, divisor: Divisor = "min") -> _Floats:
@@ -83,7 +83,7 @@ def ap_at(histograms: Histograms, k: int, divisor: Divisor = "min") -> _Floats:
         raise UsageError(nearest(divisor, ("min", "relevant", "hits", "first"), what="divisor"))
     n, r, a, q = histograms.items, histograms.relevant, histograms.items_before, histograms.relevant_before
     most = k if divisor == "min" else int(histograms.database.max())
-    return np.asarray(_level(n, r, a, q, inside).sum(axis=1) / np.clip(histograms.positives, 1, most))
+    return row_sums(_level(n, r, a, q, inside)) / np.clip(histograms.positives, 1, most)
 
 
 def chance_ap(database: Any, positives: Any) -> _Floats:
@@ -122,7 +122,7 @@ def _ap_per_hit(histograms: Histograms, inside: NDArray[np.int64]) -> _Floats:
     """Divides inside the expectation: given x hits in the level that rank k cuts, everything else is fixed."""
     n, r, a, q = histograms.items, histograms.relevant, histograms.items_before, histograms.relevant_before
     whole = inside == n
-    sums = np.where(whole, _level(n, r, a, q, n), 0).sum(axis=1)
+    sums = row_sums(np.where(whole, _level(n, r, a, q, n), 0))
     values = sums / np.maximum(np.where(whole, r, 0).sum(axis=1), 1)
     for i, d in np.argwhere((inside > 0) & ~whole & (r > 0)):
         t = inside[i, d]
@@ -136,10 +136,10 @@ def _ap_first(histograms: Histograms, wanted: NDArray[np.int64]) -> _Floats:
     """Given the place p of the last wanted item in its level, the p - 1 items before it are a level of their own."""
     n, r, a, q = histograms.items, histograms.relevant, histograms.items_before, histograms.relevant_before
     m = wanted[:, None]
-    sums = np.where(q + r <= m, _level(n, r, a, q, n), 0).sum(axis=1)
+    sums = row_sums(np.where(q + r <= m, _level(n, r, a, q, n), 0))
     for i, d in np.argwhere((q < m) & (m < q + r)):
         last = wanted[i] - q[i, d]
         p, probability = places(n[i, d], r[i, d], last)
         before = _level(p - 1, last - 1, a[i, d], q[i, d], p - 1)
         sums[i] += (probability * (before + wanted[i] / (a[i, d] + p))).sum()
-    return np.asarray(sums / np.maximum(wanted, 1))
+    return sums / np.maximum(wanted, 1)

@@ -141,7 +141,9 @@ class SameGroup(Relevance):
 
     def describe(self) -> str:
         """How many ids each side has."""
-        return f"queries carry {len(np.unique(self.queries))} ids, the database {len(np.unique(self.database))} others"
+        return (
+            f"queries carry {len(np.unique(self.queries))} different ids, the database {len(np.unique(self.database))}"
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,9 +15,9 @@ from amodal.metrics.relevance import Relevance
 
 __all__ = ["ScoreRanking", "cosine", "given"]
 
-_SORTED_PAIRS = 1 << 20  # 8 MiB of scores per block
+_SORTED_PAIRS = 1 << 21  # 16 MiB of scores per block
 _STRETCH = 4096  # database vectors turned to float64 at once
-_GRID = 2.0**26
+_GRID = 1.5 * 2.0**26
 
 Scores = Callable[[slice], NDArray[np.float64]]
 
@@ -107,4 +107,7 @@ def given(matrix: NDArray[Any]) -> Scores:
 
 
 def _on_grid(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.rint(vectors * np.float64(_GRID)) / _GRID
+    values = vectors.astype(np.float64)
+    values += _GRID  # a float64 near 2^26 has steps of 2^-26, so this rounds
+    values -= _GRID
+    return values
