@@ -17,7 +17,7 @@ from amodal.methods import Method
 
 __all__ = ["Entries", "Match", "entries_of", "nearest_items", "spec_for"]
 
-OWN = {"item": "str", "modality": "str", "number": "int", "content": "str", "labels": "str"}
+OWN = {"item": "str", "modality": "str", "number": "int", "content": "str", "labels": "str", "split": "str"}
 BATCH = 4096
 TYPES = {"b": "bool", "i": "int", "u": "int", "f": "float"}
 
@@ -98,6 +98,7 @@ def entries_of(items: Dataset, features: Dataset, method: Method, known: Mapping
                     # an encoded table keeps one row of features for each distinct content, in order of appearance
                     "content": None if content is None else [content[k] for k in _stored(table, part)],
                     "labels": _label_names(items, rows),
+                    "split": None if items.split is None else items.split[rows].tolist(),
                     **columns,
                 },
             )

@@ -14,10 +14,12 @@ import numpy as np
 from amodal import index as indexes
 from amodal.codes import BinaryCodes, Codes, Embeddings
 from amodal.data import Dataset
-from amodal.encoders import Encoder, FeatureCache, LeftOut, choose_encoders, encode_dataset, get
+from amodal.encoders import Encoder, FeatureCache, choose_encoders, encode_dataset, get
 from amodal.entries import Match, entries_of, nearest_items, spec_for
 from amodal.errors import DataError, IndexMismatch, MethodError, MissingModality, UsageError, nearest
 from amodal.index import Field, Index, Where
+from amodal.index.copying import copy
+from amodal.index.where import parse
 from amodal.methods import Method
 from amodal.methods import get as get_method
 from amodal.methods import load as load_method
@@ -47,7 +49,7 @@ class Retriever:
         method: The method, fitted after ``fit``.
         encoders_: The encoders in use, by modality; none for modalities given as features.
         index_: The index; None before ``fit``.
-        left_out: Content that could not be encoded and was skipped.
+        left_out: A sentence for each piece of content that could not be encoded and was skipped.
 
     Example:
         >>> from amodal.data import toy
@@ -76,7 +78,7 @@ class Retriever:
         self._wanted, self._cache = encoders, cache
         self.encoders_: dict[str, Encoder] = {}
         self.index_: Index | None = None
-        self.left_out: list[LeftOut] = []
+        self.left_out: list[str] = []
 
     def fit(
         self,
@@ -108,13 +110,13 @@ class Retriever:
         from amodal.training import Training
 
         self.encoders_ = choose_encoders(items, self._wanted)
-        features = self._features(items, progress, skip_bad=skip_bad)
+        features = self.features(items, progress, skip_bad=skip_bad)
         split = features.split
         learned = features.part("train") if split is not None and "train" in split else features
         training = training or Training()
         if training.progress is None:
             training = replace(training, progress=progress)
-        held = None if validation is None else self._features(validation, progress, skip_bad=skip_bad)
+        held = None if validation is None else self.features(validation, progress, skip_bad=skip_bad)
         self.method.fit(learned.seen_classes(), validation=held, training=training)
         first = next(name for name in features.names if len(features[name]))
         codes = self.method.encode(features[first].read([0]), first)
@@ -129,11 +131,11 @@ class Retriever:
             DataError: If an observation is there already; use ``upsert``.
             MissingModality: If the model never learned a modality of the items.
         """
-        return self._write(items, self._features(items, progress, skip_bad=skip_bad), replacing=False)
+        return self._write(items, self.features(items, progress, skip_bad=skip_bad), replacing=False)
 
     def upsert(self, items: Dataset, *, progress: Progress | None = None, skip_bad: bool = False) -> int:
         """Index items, replacing those that are there as a whole. Returns the number of entries written."""
-        return self._write(items, self._features(items, progress, skip_bad=skip_bad), replacing=True)
+        return self._write(items, self.features(items, progress, skip_bad=skip_bad), replacing=True)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Take items out of the index; ids that are not there are passed over. Returns how many items were removed."""
@@ -186,7 +188,7 @@ class Retriever:
             codes = self._stored(str(id))
         else:
             codes = vector if vector is not None else self.encode(query[given[0]], given[0])
-        condition = indexes.parse(where) if where is not None else None
+        condition = parse(where) if where is not None else None
         if into is not None:
             condition = (Field("modality") == into) if condition is None else condition & (Field("modality") == into)
         return nearest_items(self._index(), codes, k, where=condition, radius=radius, without=id)
@@ -206,13 +208,30 @@ class Retriever:
             content = self.encoders_[modality].encode([content])
         return self.method.encode(np.atleast_2d(content), modality)
 
+    def features(self, items: Dataset, progress: Progress | None = None, *, skip_bad: bool = False) -> Dataset:
+        """The items with features in the place of raw content, as the method takes them.
+
+        Raises:
+            MissingModality: If the model never learned a raw modality of the items.
+            DataError: If content cannot be encoded and ``skip_bad`` is not set.
+        """
+        raw = [name for name, table in items.modalities.items() if table.raw]
+        if not raw:
+            return items
+        for name in raw:
+            if self.encoders_ and name not in self.encoders_:
+                self._check_modality(name)
+        chosen = {name: self.encoders_[name] for name in raw if name in self.encoders_}
+        cache = FeatureCache() if self._cache else None
+        return encode_dataset(items, chosen, cache=cache, progress=progress, skip_bad=skip_bad, problems=self.left_out)
+
     def impute(self, items: Dataset, modality: str, *, progress: Progress | None = None) -> Imputation:
         """Imagine a modality for the items that lack it, where the method can.
 
         Raises:
             MethodError: If the method cannot impute; names those that can.
         """
-        return self.method.impute(self._features(items, progress, skip_bad=False), modality)
+        return self.method.impute(self.features(items, progress, skip_bad=False), modality)
 
     def __len__(self) -> int:
         return 0 if self.index_ is None else self.index_.count()
@@ -234,8 +253,8 @@ class Retriever:
             m: {"name": e.name, "kind": e.kind, "fingerprint": e.fingerprint} for m, e in self.encoders_.items()
         }
         (draft / "retriever.json").write_text(json.dumps({"format": FORMAT, "encoders": encoders}, indent=2) + "\n")
-        with indexes.open(str(draft / "index"), create=source.spec) as copy:
-            indexes.copy(source, copy)
+        with indexes.open(str(draft / "index"), create=source.spec) as target_index:
+            copy(source, target_index)
         if target.exists():
             shutil.rmtree(target)
         draft.rename(target)
@@ -265,14 +284,8 @@ class Retriever:
                     f"that encoder is {encoder.fingerprint}. Install the versions it was made with, or fit again."
                 )
             found.encoders_[modality] = encoder
-        index = indexes.open(str(place / "index"), readonly=readonly)
-        if index.spec.fingerprint != found.method.fingerprint():
-            index.close()
-            raise IndexMismatch(
-                f"{place}: the index holds codes of model {index.spec.fingerprint}, but the model beside it is "
-                f"{found.method.fingerprint()}. Index the items again with the model you have."
-            )
-        found.index_ = index
+        fingerprint = found.method.fingerprint()
+        found.index_ = indexes.open(str(place / "index"), readonly=readonly, fingerprint=fingerprint)
         return found
 
     def close(self) -> None:
@@ -289,18 +302,6 @@ class Retriever:
         self.method.require_fitted()
         if name not in self.method.widths_:
             raise MissingModality(nearest(name, self.method.widths_, what="modality") + " The model never learned it.")
-
-    def _features(self, items: Dataset, progress: Progress | None, *, skip_bad: bool) -> Dataset:
-        raw = [name for name, table in items.modalities.items() if table.raw]
-        if not raw:
-            return items
-        for name in raw:
-            if self.encoders_ and name not in self.encoders_:
-                self._check_modality(name)
-        chosen = {name: self.encoders_[name] for name in raw if name in self.encoders_}
-        cache = FeatureCache() if self._cache else None
-        on_error = self.left_out.append if skip_bad else None
-        return encode_dataset(items, chosen, cache=cache, progress=progress, on_error=on_error)
 
     def _write(self, items: Dataset, features: Dataset, *, replacing: bool) -> int:
         index, written = self._index(), 0

@@ -1,7 +1,7 @@
 """How good it is, said honestly: protocols, their application to data, measurements, and records."""
 
 from amodal.evaluation.arrange import Arrangement, arrange
-from amodal.evaluation.evaluate import Evaluation, encode_items, evaluate
+from amodal.evaluation.evaluate import Evaluation, encode_items, evaluate, save_codes
 from amodal.evaluation.protocol import PROTOCOLS, Protocol
 from amodal.evaluation.protocol import get as get_protocol
 from amodal.evaluation.results import environment, read_record, record
@@ -18,4 +18,5 @@ __all__ = [
     "get_protocol",
     "read_record",
     "record",
+    "save_codes",
 ]

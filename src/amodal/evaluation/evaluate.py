@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from scipy import sparse
 
 from amodal.codes import BinaryCodes, Codes
 from amodal.data import Dataset
+from amodal.data.files import replacing
 from amodal.errors import DataError, MethodError, UsageError
 from amodal.evaluation.arrange import Arrangement
 from amodal.methods import Method
 from amodal.metrics import RadiusCurve, chance_hit, measure, pair, share_label
 
-__all__ = ["CUTOFFS", "Evaluation", "encode_items", "evaluate"]
+__all__ = ["CUTOFFS", "Evaluation", "encode_items", "evaluate", "save_codes"]
 
 CUTOFFS = (1, 5, 10)  #: of pair recall
 RANKED = ("map", "map.optimistic", "map.pessimistic")
@@ -58,6 +60,24 @@ def encode_items(method: Method, data: Dataset) -> dict[str, Codes]:
         data: Items with features; modalities without observations are left out.
     """
     return {name: method.encode_table(data[name], name) for name in data.names if len(data[name])}
+
+
+def save_codes(path: str | Path, codes: dict[str, Codes], data: Dataset) -> None:
+    """Write codes as a NumPy archive: per modality ``<name>`` (packed bits or embeddings) and ``<name>.id``.
+
+    Args:
+        path: The file; it is there as a whole or not at all.
+        codes: From ``encode_items``.
+        data: The items they belong to.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, rows in codes.items():
+        arrays[name] = rows.packed if isinstance(rows, BinaryCodes) else rows.vectors
+        arrays[f"{name}.id"] = data.ids[data[name].item]
+        if isinstance(rows, BinaryCodes):
+            arrays["bits"] = np.array(rows.bits)
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def evaluate(method: Method, arrangement: Arrangement, *, threads: int = 1) -> Evaluation:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amodal.data.files import replacing
 from amodal.errors import ShapeError
 
-__all__ = ["Imputation"]
+__all__ = ["Imputation", "save_imputation"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,3 +38,21 @@ class Imputation:
 
     def __len__(self) -> int:
         return len(self.items)
+
+
+def save_imputation(path: str | Path, imputation: Imputation, ids: NDArray[np.str_]) -> None:
+    """Write ids, values and trust as a NumPy archive, which is there as a whole or not at all.
+
+    Args:
+        path: The file.
+        imputation: What was imagined.
+        ids: Ids of all items of the data set it was imagined for.
+    """
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(
+            file,
+            id=ids[imputation.items],
+            modality=np.array(imputation.modality),
+            values=imputation.values,
+            trust=imputation.trust,
+        )

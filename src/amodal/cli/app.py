@@ -1,0 +1,65 @@
+"""The program ``amodal``: its verbs, and what happens to errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from amodal._version import __version__
+from amodal.cli import bench, data, info, model
+from amodal.cli.console import fail, settings
+from amodal.errors import AmodalError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="amodal",
+    help="Cross-modal retrieval that learns from incomplete data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        print(f"amodal {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    threads: Annotated[int, typer.Option("--threads", help="Threads for numerical work; 0 for all cores.")] = 0,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Cross-modal retrieval that learns from incomplete data."""
+    _version(wanted=version)
+    settings.quiet, settings.debug = quiet, debug
+    if threads:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+            os.environ[name] = str(threads)
+
+
+model.register(app)
+app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
+info.register(app)
+
+
+def main() -> None:
+    """Run the program; a user's mistake ends in a sentence and an exit status, never in a traceback."""
+    try:
+        app()
+    except AmodalError as error:
+        sys.exit(fail(error))
+    except OSError as error:
+        sys.exit(fail(error))
+    except KeyboardInterrupt:
+        print("Interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)  # noqa: T201
+        sys.exit(130)

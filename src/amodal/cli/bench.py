@@ -1,0 +1,105 @@
+"""The verb ``bench``: grids of runs, and their tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from amodal.cli.console import bars, emit, note, table
+from amodal.cli.options import Json, Sets, assignments
+from amodal.errors import MethodError
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Run methods on data under one protocol, and print tables.", no_args_is_help=True)
+
+
+@app.command()
+def run(
+    dataset: Annotated[str, typer.Argument(help="A name under $AMODAL_DATA, or a path to data with features.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for results.jsonl; what is there is not repeated.")],
+    modalities: Annotated[str | None, typer.Option(help="Which, for instance image,text=text_minilm.")] = None,
+    methods: Annotated[str, typer.Option(help="Methods, apart by commas.")] = "cich,label_regression",
+    settings: Annotated[str, typer.Option(help="Missing settings of the training items, apart by commas.")] = "hard",
+    protocol: Annotated[str, typer.Option(help="Who queries whom; see: amodal list protocols.")] = "heldout",
+    bits: Annotated[str, typer.Option(help="Code lengths, apart by commas.")] = "64",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    preset: Annotated[str | None, typer.Option(help="A published configuration: paper, released.")] = None,
+    sets: Sets = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Fit and evaluate a grid of methods, settings, code lengths and seeds."""
+    from amodal.benchmark import plan, run_grid, summarise
+    from amodal.data import pick, read
+    from amodal.training import Training
+
+    data = read(dataset)
+    data = pick(data, modalities) if modalities else data
+    runs = plan(
+        data.name,
+        _words(methods),
+        _words(settings),
+        protocol=protocol,
+        bits=[int(word) for word in _words(bits)],
+        seeds=seeds,
+        params=assignments(sets),
+        preset=preset,
+    )
+    with bars() as progress:
+        records = list(run_grid(runs, data, out, training=Training(device=device), progress=progress))
+    failures = [line for line in records if "error" in line]
+    if json:
+        emit({"results": str(out / "results.jsonl"), "runs": records})
+    else:
+        _print(summarise(records))
+        note(f"Results: {out / 'results.jsonl'}")
+    if failures:
+        raise MethodError(
+            f"{len(failures)} of {len(runs)} runs failed (first: {failures[0]['method']} at {failures[0]['setting']}: "
+            f"{failures[0]['error']}) All are in {out / 'failures.jsonl'}; run again to try them anew."
+        )
+
+
+@app.command()
+def show(
+    out: Annotated[Path, typer.Argument(help="A folder with results.jsonl.")],
+    measure: Annotated[str, typer.Option(help="Which measure.")] = "map",
+    json: Json = False,
+) -> None:
+    """Print the table of finished runs."""
+    from amodal.benchmark import read_results, summarise
+
+    rows = summarise(read_results(out), measure)
+    if json:
+        emit({"rows": [vars(row) for row in rows]})
+    else:
+        _print(rows, measure)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _print(rows: list, measure: str = "map") -> None:  # type: ignore[type-arg]
+    """One table for each protocol: results of different protocols are never compared."""
+    for protocol in dict.fromkeys(row.protocol for row in rows):
+        chosen = [row for row in rows if row.protocol == protocol]
+        ways = list(chosen[0].cells)
+        cells = [
+            (row.dataset, row.setting, row.method, row.bits or "real", *(_cell(row.cells.get(way)) for way in ways),
+             f"{row.control:.3f}", f"{sum(row.chance.values()) / len(row.chance):.3f}", row.seeds, f"{row.seconds:.1f}")
+            for row in chosen
+        ]  # fmt: skip
+        columns = ("data", "setting", "method", "bits", *ways, "control", "chance", "seeds", "fit s")
+        caption = f"{measure}, tie-aware, mean ± sd over seeds; control: label_regression on the same gaps"
+        table(f"Protocol {protocol}", columns, cells, caption)
+
+
+def _cell(value: tuple[float, float] | None) -> str:
+    if value is None:
+        return "-"
+    mean, sd = value
+    return f"{mean:.3f}" if sd != sd else f"{mean:.3f} ± {sd:.3f}"
