@@ -87,6 +87,13 @@ def test_unanswerable_queries_in_summary_and_curve():
     assert np.isfinite(list(zero.per_query.values())).all()
 
 
+def test_only_unanswerable_queries_have_values_but_no_mean():
+    codes = codes_at([0, 1], 2)
+    assert metrics.average_precision(codes[:1], codes, [[1, 0]], [[0, 1], [0, 0]]).tolist() == [0.0]
+    with pytest.raises(DataError, match="no query has a relevant item"):
+        metrics.mean_average_precision(codes[:1], codes, [[1, 0]], [[0, 1], [0, 0]], unanswerable="zero")
+
+
 @pytest.mark.parametrize("unanswerable", ["skip", "zero", "error"])
 def test_a_direction_without_any_answer_is_an_error(unanswerable):
     codes = codes_at([0, 1], 2)

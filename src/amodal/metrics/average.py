@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from amodal.codes import Codes
 from amodal.errors import UsageError, nearest
-from amodal.metrics.measurement import Measurement, Unanswerable, measure
+from amodal.metrics.measurement import Unanswerable, check_answerable, measure
+from amodal.metrics.precision import Ties, ap
+from amodal.metrics.ranking import TieRule, rank, stream
 from amodal.metrics.relevance import share_label
 
 __all__ = ["ApTies", "average_precision", "mean_average_precision"]
 
 ApTies = Literal["average", "optimistic", "pessimistic", "index"]
-_NAMES = {"average": "map", "optimistic": "map.optimistic", "pessimistic": "map.pessimistic", "index": "map"}
 
 
 def average_precision(
@@ -37,8 +38,8 @@ def average_precision(
         database_labels: Multi-hot labels, shape (n, c).
         ties: What happens to items at equal distance. ``average``: expectation over all their orders; ``optimistic``
             and ``pessimistic``: relevant ones first or last; ``index``: by position in the database, as a stable sort.
-        unanswerable: A query without any relevant item gets 0.0 (``zero``) or is refused (``error``).
-            :func:`mean_average_precision` can leave it out.
+        unanswerable: A query without any relevant item gets 0.0 (``zero``) or is refused (``error``); the mean over
+            the others is what :func:`mean_average_precision` takes.
         threads: Blocks of queries worked on at once; the result is the same.
 
     Returns:
@@ -47,7 +48,7 @@ def average_precision(
     Raises:
         UsageError: If a rule is unknown or queries and database are codes of two kinds.
         ShapeError: If code lengths, numbers of rows or numbers of classes do not fit.
-        DataError: If labels are not 0 or 1, a side is empty, or no query at all has a relevant item.
+        DataError: If labels are not 0 or 1, a side is empty, or ``unanswerable`` is ``error`` and a query is.
 
     Example:
         >>> from amodal.codes import BinaryCodes
@@ -60,8 +61,15 @@ def average_precision(
             f'average_precision returns one value per query, so unanswerable must be "zero" or "error"; '
             f"got {unanswerable!r}. To leave queries out use mean_average_precision."
         )
-    result = _measure(queries, database, query_labels, database_labels, ties, unanswerable, threads)
-    return result.per_query[_NAMES[ties]]
+    order, among_ties = _split(ties)
+    ranking = rank(queries, database, share_label(query_labels, database_labels))
+    values, positives = [], []
+    for block in stream(ranking, ties=order, threads=threads):
+        values.append(ap(block, among_ties))
+        positives.append(block.positives)
+    if unanswerable == "error":
+        check_answerable(np.concatenate(positives), ranking.relevance, unanswerable, "queries->database")
+    return np.concatenate(values)
 
 
 def mean_average_precision(
@@ -92,29 +100,19 @@ def mean_average_precision(
     Raises:
         UsageError: As there.
         ShapeError: As there.
-        DataError: As there.
+        DataError: As there, and if no query at all has a relevant item.
     """
-    result = _measure(queries, database, query_labels, database_labels, ties, unanswerable, threads)
-    return result.value(_NAMES[ties])
+    order, among_ties = _split(ties)
+    name = "map" if among_ties == "average" else f"map.{among_ties}"
+    rule = share_label(query_labels, database_labels)
+    result = measure(queries, database, rule, [name], ties=order, unanswerable=unanswerable, threads=threads)
+    return result.value(name)
 
 
-def _measure(
-    queries: Codes,
-    database: Codes,
-    query_labels: Any,
-    database_labels: Any,
-    ties: ApTies,
-    unanswerable: Unanswerable,
-    threads: int,
-) -> Measurement:
-    if ties not in _NAMES:
-        raise UsageError(nearest(ties, _NAMES, what="tie rule"))
-    return measure(
-        queries,
-        database,
-        share_label(query_labels, database_labels),
-        [_NAMES[ties]],
-        ties="index" if ties == "index" else "average",
-        unanswerable=unanswerable,
-        threads=threads,
-    )
+def _split(ties: ApTies) -> tuple[TieRule, Ties]:
+    """How to rank, and which order to assume inside the levels that remain."""
+    if ties == "index":
+        return "index", "average"
+    if ties not in ("average", "optimistic", "pessimistic"):
+        raise UsageError(nearest(ties, ("average", "optimistic", "pessimistic", "index"), what="tie rule"))
+    return "average", ties

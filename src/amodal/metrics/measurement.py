@@ -20,7 +20,7 @@ from amodal.metrics.radius import RadiusCurve, radius_curve
 from amodal.metrics.ranking import Ranking, TieRule, rank, rank_scores, stream
 from amodal.metrics.relevance import Relevance
 
-__all__ = ["MEASURES", "Measurement", "Unanswerable", "measure", "measure_scores"]
+__all__ = ["MEASURES", "Measurement", "Unanswerable", "check_answerable", "measure", "measure_scores"]
 
 _Floats = NDArray[np.float64]
 Unanswerable = Literal["skip", "zero", "error"]
@@ -215,7 +215,7 @@ def _measure(
         np.concatenate(database),
         curve,
     )
-    _check_answerable(result, ranking.relevance)
+    check_answerable(result.positives, ranking.relevance, unanswerable, direction)
     return result
 
 
@@ -228,14 +228,27 @@ def _function(name: str) -> Callable[[Histograms], _Floats]:
     return lambda histograms: function(histograms, k)
 
 
-def _check_answerable(result: Measurement, relevance: Relevance) -> None:
-    missing = np.flatnonzero(~result.answerable)
-    if len(missing) == len(result.positives):
+def check_answerable(
+    positives: NDArray[np.int64], relevance: Relevance, unanswerable: Unanswerable, direction: str
+) -> None:
+    """Refuse a direction that cannot be measured.
+
+    Args:
+        positives: R, relevant items of each query, shape (q,).
+        relevance: The rule, for the message.
+        unanswerable: With ``error`` a single query without relevant item is refused, otherwise only all of them.
+        direction: Who asks whom, for the message.
+
+    Raises:
+        DataError: If that is so.
+    """
+    missing = np.flatnonzero(positives == 0)
+    if len(missing) == len(positives):
         raise DataError(
-            f"{result.direction}: no query has a relevant item under the rule {relevance.rule}; {relevance.describe()}."
+            f"{direction}: no query has a relevant item under the rule {relevance.rule}; {relevance.describe()}."
         )
-    if len(missing) and result.unanswerable == "error":
+    if len(missing) and unanswerable == "error":
         raise DataError(
-            f"{result.direction}: {len(missing)} of {len(result.positives)} queries have no relevant item in the "
-            f'database (first: query {missing[0]}). Remove them, or choose unanswerable="skip" or "zero".'
+            f"{direction}: {len(missing)} of {len(positives)} queries have no relevant item in the database "
+            f'(first: query {missing[0]}). Remove them, or choose unanswerable="skip" or "zero".'
         )
