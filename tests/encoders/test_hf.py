@@ -66,17 +66,25 @@ def test_an_untrained_pooling_layer_is_not_used(saved):
 
 
 POOLINGS = {
-    None: lambda last: last.mean(0),
-    "mean_tokens": lambda last: last.mean(0),
-    "cls_token": lambda last: last[0],
-    "max_tokens": lambda last: last.amax(0),
+    "mean": lambda last: last.mean(0),
+    "cls": lambda last: last[0],
+    "max": lambda last: last.amax(0),
     "lasttoken": lambda last: last[-1],
+}
+ASKED = {
+    **{mode: {"pooling_mode": mode} for mode in POOLINGS},
+    "mean, as flags": {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True, "include_prompt": True},
+    "cls, as flags": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+    "max, as flags": {"pooling_mode_max_tokens": True},
+    "lasttoken, as flags": {"pooling_mode_lasttoken": True},
+    "mean, unsaid": None,
 }
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_sentence_models_pool_as_they_say(tmp_path, pooling):
-    folder = tiny_models.bert(tmp_path / "bert", pooling)
+@pytest.mark.parametrize("asked", ASKED)
+def test_sentence_models_pool_as_they_say(tmp_path, asked):
+    folder = tiny_models.bert(tmp_path / "bert", ASKED[asked])
+    pooling = asked.split(",")[0]
     network = transformers.AutoModel.from_pretrained(folder).eval()
     encoder = get(f"hf:{folder}")
     for device in ("cpu", "cpu:0"):
@@ -87,10 +95,25 @@ def test_sentence_models_pool_as_they_say(tmp_path, pooling):
             np.testing.assert_allclose(row, (vector / vector.norm()).numpy(), atol=1e-5)
 
 
-def test_unknown_pooling_is_refused(tmp_path):
-    folder = tiny_models.bert(tmp_path / "bert", "mean_sqrt_len_tokens")
-    with pytest.raises(DataError, match="mean_sqrt_len_tokens"):
+@pytest.mark.parametrize("asked", [{"pooling_mode": "weightedmean"}, {"pooling_mode_weightedmean_tokens": True}])
+def test_unknown_pooling_is_refused(tmp_path, asked):
+    folder = tiny_models.bert(tmp_path / "bert", asked)
+    with pytest.raises(DataError, match="pools by weightedmean"):
         get(f"hf:{folder}").encode(TEXTS)
+
+
+def test_layers_that_would_be_left_out_are_refused(tmp_path):
+    folder = tiny_models.bert(tmp_path / "bert")
+    (folder / "modules.json").write_text('[{"type": "sentence_transformers.models.Dense"}]')
+    with pytest.raises(DataError, match=r"further layers \(Dense\)"):
+        get(f"hf:{folder}").encode(TEXTS)
+
+
+def test_sentence_models_cut_texts_where_they_say(tmp_path):
+    folder = tiny_models.bert(tmp_path / "bert")
+    assert len(get(f"hf:{folder}").prepare("red " * 30)) == 12
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 5}')
+    assert len(get(f"hf:{folder}").prepare("red " * 30)) == 5
 
 
 def test_siglip_texts_are_padded_to_full_length(saved):

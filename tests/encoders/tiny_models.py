@@ -85,14 +85,13 @@ def resnet(folder: Path) -> Path:
     return _save(folder, ResNetModel(config), "ConvNextImageProcessor")
 
 
-def bert(folder: Path, pooling: str | None = None) -> Path:
+def bert(folder: Path, pooling: dict | None = None) -> Path:
+    """A sentence model; ``pooling`` is what its pooling file says, if it has one."""
     torch.manual_seed(0)
     _save(folder, BertModel(BertConfig(**_TEXT)), tokens=True)
     if pooling is not None:
         (folder / "1_Pooling").mkdir()
-        modes = ("cls_token", "mean_tokens", "max_tokens", "lasttoken", "mean_sqrt_len_tokens")
-        asked = {f"pooling_mode_{mode}": mode == pooling for mode in modes}
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 16, **asked}))
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     return folder
 
 

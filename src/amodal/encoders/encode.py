@@ -117,7 +117,7 @@ def _encode_table(
 ) -> tuple[Features, NDArray[np.int64], dict[int, DataError]]:
     """Features of the distinct content (u, d), the number of each observation among them (m,), and what went wrong."""
     content = [str(one) for one in table.read().tolist()]
-    distinct = {one: k for k, one in enumerate(dict.fromkeys(content))}
+    distinct = {one: k for k, one in enumerate(distinct_content(table))}
     features = np.zeros((len(distinct), encoder.dim), dtype=np.float32)
     errors: dict[int, DataError] = {}
     with closing(_outcomes(encoder, list(distinct), cache)) as outcomes:

@@ -24,7 +24,7 @@ __all__ = ["PREFIX", "PictureTower", "TextTower", "open_model"]
 PREFIX = "hf:"
 """What stands before a model id or a folder in the name of an encoder."""
 
-_POOLINGS = ("mean_tokens", "cls_token", "max_tokens", "lasttoken")
+_POOLINGS = ("mean", "cls", "max", "lasttoken")
 
 
 def open_model(model: str, *, kind: Kind | None = None, device: str = "cpu") -> PictureTower | TextTower:
@@ -74,23 +74,8 @@ class _Tower(NetworkEncoder):
         self.name = name
         self._folder = folder
         self._config = config
-
-    @cached_property
-    def _dual(self) -> bool:
-        return hasattr(self._config, "text_config") and hasattr(self._config, "vision_config")
-
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        """Width d: of the shared space if the model has two sides, else of its last layer."""
-        side = getattr(self._config, self._side, None)
-        widths = (
-            getattr(self._config, "projection_dim", None) if self._dual else None,
-            getattr(side, "projection_size", None),
-            getattr(side or self._config, "hidden_size", None),
-            getattr(self._config, "hidden_dim", None),
-            *reversed(getattr(self._config, "hidden_sizes", ())),
-        )
-        return next(int(width) for width in widths if width)
+        self._dual = hasattr(config, "text_config") and hasattr(config, "vision_config")
+        self.dim = _width(config, getattr(config, self._side, config))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -187,12 +172,15 @@ class TextTower(_Tower):
         from transformers import AutoTokenizer
 
         network, _ = self._model()
+        self._pooling = _pooling(self.name, self._folder)
         with _opening(self.name):
             self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
         self._tokenizing = threading.Lock()
         text = getattr(self._config, "text_config", self._config)
+        sentence = self._folder / "sentence_bert_config.json"
+        asked = json.loads(sentence.read_text()).get("max_seq_length") if sentence.exists() else None
         positions = int(getattr(text, "max_position_embeddings", 512))
-        self._longest = min(int(self._tokenizer.model_max_length), positions)
+        self._longest = min(int(self._tokenizer.model_max_length), positions, int(asked or positions))
         return network
 
     def prepare(self, one: Any) -> Tensor:
@@ -227,28 +215,42 @@ class TextTower(_Tower):
     def _padded(self) -> bool:
         return str(self._config.model_type).startswith("siglip")
 
-    @cached_property
-    def _pooling(self) -> str:
-        file = self._folder / "1_Pooling" / "config.json"
-        asked = json.loads(file.read_text()) if file.exists() else {"pooling_mode_mean_tokens": True}
-        modes = [
-            mode.removeprefix("pooling_mode_") for mode, wanted in asked.items() if "mode" in mode and wanted is True
-        ]
-        if len(modes) != 1 or modes[0] not in _POOLINGS:
-            raise DataError(f'model "{self.name}" pools by {modes}; known: one of {", ".join(_POOLINGS)}.')
-        return modes[0]
-
     def _pool(self, last: Tensor, mask: Tensor) -> Tensor:
         import torch
 
         lengths = mask.sum(1)
-        if self._pooling == "cls_token":
+        if self._pooling == "cls":
             return last[:, 0]
         if self._pooling == "lasttoken":
             return last[torch.arange(len(last), device=last.device), lengths - 1]
-        if self._pooling == "max_tokens":
+        if self._pooling == "max":
             return last.masked_fill(mask[..., None] == 0, float("-inf")).amax(1)
         return (last * mask[..., None]).sum(1) / lengths[:, None]
+
+
+def _pooling(name: str, folder: Path) -> str:
+    """How a sentence model makes one vector of its tokens; the mean if it does not say."""
+    modules = folder / "modules.json"
+    kinds = (
+        [module["type"].rsplit(".", 1)[-1] for module in json.loads(modules.read_text())] if modules.exists() else []
+    )
+    if further := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
+        raise DataError(f'model "{name}" has further layers ({", ".join(further)}) that amodal does not compute.')
+    file = folder / "1_Pooling" / "config.json"
+    asked = json.loads(file.read_text()) if file.exists() else {"pooling_mode": "mean"}
+    # sentence-transformers before 6 wrote a flag for each mode: "pooling_mode_mean_tokens": true
+    flags = [key.removeprefix("pooling_mode_") for key, wanted in asked.items() if "mode_" in key and wanted is True]
+    mode = asked.get("pooling_mode", ", ".join(flag.split("_token")[0] for flag in flags))
+    if mode not in _POOLINGS:
+        raise DataError(f'model "{name}" pools by {mode}; amodal knows {", ".join(_POOLINGS)}.')
+    return str(mode)
+
+
+def _width(config: Any, side: Any) -> int:
+    """Width of the shared space if the model has two sides, else of its last layer."""
+    shared = () if side is config else (getattr(config, "projection_dim", 0), getattr(side, "projection_size", 0))
+    last = (getattr(side, "hidden_size", 0), getattr(side, "hidden_dim", 0), *getattr(side, "hidden_sizes", ())[-1:])
+    return next(int(width) for width in (*shared, *last) if width)
 
 
 def _pooled(output: Any) -> Tensor:
@@ -293,7 +295,7 @@ def _opening(name: str) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
             f'model "{name}" cannot be used: {reason:.300}. It needs config.json and safetensors weights.'
