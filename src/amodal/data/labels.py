@@ -33,6 +33,7 @@ class Labels:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        self.matrix.eliminate_zeros()  # what is stored is a membership: per_row and distinct count stored entries
         n, c = self.matrix.shape
         if len(self.known) != n or len(self.names) != c:
             raise ShapeError(

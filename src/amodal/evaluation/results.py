@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import amodal
 from amodal._version import __version__
 from amodal.errors import DataError
 from amodal.evaluation.arrange import Arrangement
@@ -31,7 +30,7 @@ SCHEMA = 1
 def environment() -> dict[str, Any]:
     """Versions, processor and the hash of our own source."""
     digest = hashlib.sha256()
-    root = Path(amodal.__file__).parent
+    root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     packages = {}
