@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from amodal.codes import BinaryCodes
 from amodal.methods.card import Card
 from amodal.methods.shallow.inputs import FILLS, above_zero, kernel_rows, labelled, one_of, participants
 from amodal.methods.shallow.kernel_hash import KernelHash
@@ -116,12 +115,12 @@ class DCH(KernelHash):
         items = participants(data, self.fill)
         if not self.semi:
             items = items[np.isin(items, labelled(data)[0])]
-        data = data.take(items)
-        taught, L = labelled(data)
-        B = signs(random.standard_normal((len(data), self.bits)))
-        self.kernels_, rows = kernel_rows(data, fill=self.fill, anchors=self.anchors, random=random)
+        part = data.take(items)
+        taught, L = labelled(part)
+        B = signs(random.standard_normal((len(part), self.bits)))
+        self.kernels_, rows = kernel_rows(part, fill=self.fill, anchors=self.anchors, random=random)
         ridges = {name: Ridge(x, self.hash_penalty) for name, (_, x) in rows.items()}
-        untaught = np.setdiff1d(np.arange(len(data)), taught)
+        untaught = np.setdiff1d(np.arange(len(part)), taught)
         for _ in range(self.iterations):
             W = Ridge(B[taught], self.penalty).solve(L)
             self.maps_ = {name: ridges[name].solve(B[which]) for name, (which, _) in rows.items()}
@@ -134,7 +133,7 @@ class DCH(KernelHash):
                 B[taught] = signs(Ridge(W.T, RELAXED_PENALTY).solve(L.T).T)
             B[untaught] = signs(XP[untaught])
         self.maps_ = {name: ridges[name].solve(B[which]) for name, (which, _) in rows.items()}
-        self.training_codes_, self.training_items_ = BinaryCodes.from_signs(B), items
+        self._keep_codes(data, items, B)
 
 
 def coordinate_descent(B: Array, W: Array, Q: Array) -> Array:

@@ -86,6 +86,9 @@ def kernel_rows(
         anchors: Anchors of each kernel; 0 for centred features as they are.
         random: Source of the anchors.
 
+    Raises:
+        MethodError: If no participant has one of the modalities.
+
     Returns:
         Kernels by modality; items and their kernel features by modality: all of the items for "zero" and "mean".
     """
@@ -93,6 +96,8 @@ def kernel_rows(
     rows: dict[str, Rows] = {}
     for name in data.names:
         items, x = item_means(data[name])
+        if not len(items):
+            raise MethodError(f'none of the items that can be learned from has the modality "{name}".')
         kernels[name] = kernel = Kernel.fit(x, anchors, random)
         rows[name] = items, kernel(x)
         if fill in ("zero", "mean"):

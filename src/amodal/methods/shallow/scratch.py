@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from amodal.codes import BinaryCodes
 from amodal.errors import UsageError
 from amodal.methods.card import Card
 from amodal.methods.shallow.inputs import FILLS, Rows, above_zero, kernel_rows, labelled, one_of, participants
@@ -109,13 +108,13 @@ class SCRATCH(KernelHash):
         random = np.random.default_rng(self.seed)
         fill = self.fill if self.fill != "auto" else "zero" if self.bits > len(self.classes_) else "mask"
         items = participants(data, fill)
-        data = data.take(items)
-        self.kernels_, rows = kernel_rows(data, fill=fill, anchors=self.anchors, random=random)
-        solution = Factorisation(self, len(data), rows, labelled(data), random)
+        part = data.take(items)
+        self.kernels_, rows = kernel_rows(part, fill=fill, anchors=self.anchors, random=random)
+        solution = Factorisation(self, len(part), rows, labelled(part), random)
         for _ in range(self.iterations):
             solution.improve()
         self.maps_ = {name: W @ solution.R for name, W in solution.W.items()}
-        self.training_codes_, self.training_items_ = BinaryCodes.from_signs(solution.B), items
+        self._keep_codes(data, items, solution.B)
 
 
 class Factorisation:
