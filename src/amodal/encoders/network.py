@@ -25,9 +25,8 @@ class NetworkEncoder(Encoder):
     """An encoder whose features come from a torch network.
 
     On the processor every row is computed by itself and by one thread, several rows at a time. Matrix products of
-    different sizes round differently, so this is what makes features independent of their companions. Measured on one
-    thread: pictures are faster so (21 ms each; in batches of 32, which no longer fit the cache, 55 ms), short texts
-    take twice as long (13 ms against 7 ms).
+    different sizes round differently, so this is what makes features independent of their companions. Pictures
+    are faster that way, as one fits the processor's cache and thirty-two do not; short texts take about twice as long.
 
     A subclass says how to load its network, how to prepare one piece of content, and how to compute a batch.
 
