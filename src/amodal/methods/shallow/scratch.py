@@ -135,6 +135,7 @@ class Factorisation:
         W: By modality, shape (a, r).
         G: Shape (r, c).
         K: Shape (c, r); zeros without ``tie``.
+        patterns: The different sets of terms that items are in, bool, one column per modality and one for labels.
     """
 
     B: Array
@@ -159,7 +160,7 @@ class Factorisation:
         flags = np.zeros((n, len(rows) + 1), dtype=bool)
         for column, which in enumerate([which for which, _ in rows.values()] + [taught[0]]):
             flags[which, column] = True
-        self._patterns, self._pattern = np.unique(flags, axis=0, return_inverse=True)
+        self.patterns, self._pattern = np.unique(flags, axis=0, return_inverse=True)
 
     def improve(self) -> None:
         """One round: B, U, G, W, K, V, R in turn."""
@@ -173,11 +174,11 @@ class Factorisation:
         self.W = {name: self._ridges[name].solve(self.V[which]) for name, (which, _) in self._rows.items()}
         if weights.tie:
             self.K = Ridge(L, weights.gamma / weights.tie).solve(self.V[taught])
-        self.V = self._latent()
+        self.V = self.latent()
         self.R = procrustes(self.V.T @ self.B)
 
-    def _latent(self) -> Array:
-        """V, solved once per pattern of terms."""
+    def latent(self) -> Array:
+        """The best V for the other unknowns, solved once per pattern of terms."""
         weights, (taught, L), share = self._method, self._taught, 1 / len(self._rows)
         identity = np.eye(weights.bits)
         target = self.B @ self.R.T
@@ -188,7 +189,7 @@ class Factorisation:
         target[taught] += L @ (weights.alpha * self.G.T + weights.tie * self.K)
         grams.append(weights.alpha * self.G @ self.G.T + weights.tie * identity)
         V = np.empty_like(target)
-        for number, pattern in enumerate(self._patterns):
+        for number, pattern in enumerate(self.patterns):
             rows = self._pattern == number
             gram = (1 + weights.gamma) * identity + sum(
                 gram for gram, there in zip(grams, pattern, strict=True) if there
