@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from amodal.codes import BinaryCodes
 from amodal.data import Labels, incomplete, toy
 from amodal.errors import MethodError, UsageError
-from amodal.methods.shallow.label_regression import GRID, LabelRegression
+from amodal.methods.shallow.label_regression import FALLBACK, GRID, LabelRegression
 from amodal.methods.shallow.logistic import logistic_path
 from tests.oracles.shallow import logistic_objective
 
@@ -141,8 +141,11 @@ def test_c_is_chosen_without_validation_items_and_in_any_order():
 
 
 def test_c_falls_back_where_nothing_can_be_measured():
-    tiny = toy(4, classes=4, seed=0)
-    assert LabelRegression().fit(tiny.seen_classes()).strength_ in GRID
+    first, second = (np.flatnonzero(SINGLE.labels.dense()[:, k]) for k in (0, 1))
+    apart = np.zeros((200, 2), dtype=bool)
+    apart[first, 0] = apart[second, 1] = True  # pictures of one class, texts of another
+    validation = SINGLE.keep(apart).take(np.concatenate([first, second]))
+    assert LabelRegression().fit(SINGLE, validation=validation).strength_ == FALLBACK
 
 
 def test_unlabelled_modality_is_a_sentence():
