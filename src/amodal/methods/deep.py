@@ -111,6 +111,9 @@ class DeepMethod(Method):
     def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
         """Nothing between epochs, unless a method says so."""
 
+    def finish(self, data: Dataset) -> None:
+        """Nothing after the last epoch, unless a method says so; the network is on the CPU, in evaluation."""
+
     def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -118,6 +121,7 @@ class DeepMethod(Method):
         self.prepare(data)
         score = None if validation is None else lambda: self.validation_score(validation)
         train(self, data, training or Training(), score)
+        self.finish(data)
 
     def _encode(self, features: NDArray[np.float32], modality: str) -> Codes:
         self.network_.eval()

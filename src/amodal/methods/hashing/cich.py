@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amodal.data import Dataset
+from amodal.errors import MissingModality, nearest
 from amodal.losses import (
     gaussian_kl,
     kernel,
@@ -25,7 +26,8 @@ from amodal.losses import (
 from amodal.methods.card import Card
 from amodal.methods.deep import DeepMethod
 from amodal.methods.hashing.cich_networks import CICHNetwork, Latent
-from amodal.methods.hashing.neighbours import Neighbours
+from amodal.methods.hashing.recovery import Neighbours, Recovery
+from amodal.methods.imputation import Imputation
 from amodal.training import Batch, Batches
 
 __all__ = ["CICH"]
@@ -139,6 +141,7 @@ class CICH(DeepMethod):
     }
 
     network_: CICHNetwork
+    recovery_: Recovery
 
     def __init__(
         self,
@@ -209,7 +212,7 @@ class CICH(DeepMethod):
         for a, b in permutations(data.names, 2):
             rows = np.flatnonzero(data.present(a) & data.present(b))
             self._paired[a, b] = np.sort(random.permutation(rows)[: self.memory])
-        self.neighbours_: dict[tuple[str, str], Neighbours] = {}
+        self.recovery_ = Recovery(self.network_, list(self.widths_), self.neighbours)
         if not any(len(rows) for rows in self._paired.values()):
             warnings.warn("no item has two modalities: nothing missing can be imagined (delta = 0).", stacklevel=4)
         sample = torch.from_numpy(distinct[index[random.permutation(np.flatnonzero(index >= 0))[:256]]])
@@ -224,9 +227,9 @@ class CICH(DeepMethod):
         self._distinct, self._counts = self._distinct.to(device), self._counts.to(device)
         self.network_.eval()
         for (a, b), rows in self._paired.items():
-            if self.neighbours and len(rows):
+            if len(rows):
                 source, target = (self._features(batches, rows, m, device) for m in (a, b))
-                self.neighbours_[a, b] = Neighbours(torch.from_numpy(rows).to(device), source, target)
+                self.recovery_.neighbours[a, b] = Neighbours(torch.from_numpy(rows).to(device), source, target)
 
     def _features(self, batches: Batches, rows: NDArray[np.int64], modality: str, device: torch.device) -> Tensor:
         position = list(self.widths_).index(modality)
@@ -276,16 +279,6 @@ class CICH(DeepMethod):
         theta = 0.5 * codes @ (self._distinct @ prototype.T).T  # (m, U)
         return pair_likelihood(theta, share_label(labels, self._distinct), self._counts, balance=self.balance)
 
-    def _predict(self, sample: Tensor, feature: Tensor, index: Tensor | None, a: str, b: str) -> tuple[Tensor, ...]:
-        """Latent features of ``b`` imagined from ``a``, plainly and (if there are neighbours) with context."""
-        names = list(self.widths_)
-        i, j = names.index(a), names.index(b)
-        plain = self.network_.predict(sample, None, i, j)
-        if (a, b) not in self.neighbours_:
-            return (plain,)
-        context, _ = self.neighbours_[a, b].context(feature.detach(), index, self.neighbours)
-        return plain, self.network_.predict(sample, context, i, j)
-
     def _cca(self, batch: Batch, latents: dict[str, Latent], a: str) -> Tensor:
         """Cross-modal prediction from ``a``: paired rows of the batch, and the divergence of their bottleneck."""
         loss = latents[a].mean.new_zeros(())
@@ -293,7 +286,7 @@ class CICH(DeepMethod):
             if b != a:
                 here, there = batch.pairs(a, b)
                 source, index = latents[a], batch.index[batch.rows[a][here]]
-                for predicted in self._predict(source.sample[here], source.feature[here], index, a, b):
+                for predicted in self.recovery_.predict(source.sample[here], source.feature[here], index, a, b):
                     loss = loss + reconstruction(predicted, latents[b].feature[there])
                 loss = loss + self.beta * gaussian_kl(source.mean[here], source.log_variance[here])
         return loss
@@ -312,7 +305,9 @@ class CICH(DeepMethod):
                     here = absent[batch.rows[a]]
                     rows = batch.rows[a][here]
                     source = latents[a]
-                    total[rows] += self._predict(source.mean[here], source.feature[here], batch.index[rows], a, b)[-1]
+                    total[rows] += self.recovery_.predict(
+                        source.mean[here], source.feature[here], batch.index[rows], a, b
+                    )[-1]
                     sources[rows] += 1
             rows = (sources[:, 0] > 0).nonzero().squeeze(1)[: self.recovered]
             found[b] = rows, self.network_.code(torch.relu(total[rows] / sources[rows]), k)
@@ -373,6 +368,54 @@ class CICH(DeepMethod):
     def output(self, x: Tensor, modality: str) -> Tensor:
         """Relaxed codes of the bottleneck's mean, shape (m, r)."""
         return self.network_.latent(x, list(self.widths_).index(modality)).code
+
+    def finish(self, data: Dataset) -> None:
+        """Forget what only training needs; learn to read input features out of latent ones."""
+        random = np.random.default_rng(self.seed)
+        found = self.recovery_.neighbours
+        self.recovery_.neighbours = {way: kept.to("cpu") for way, kept in found.items()}
+        for m in self.widths_ if found else ():
+            self.recovery_.learn_readout(data[m], m, random.permutation(len(data[m]))[: self.memory])
+        del self._distinct, self._counts, self._paired
+
+    def impute(
+        self,
+        data: Dataset,
+        modality: str,
+        *,
+        what: Literal["features", "latent", "code"] = "features",
+        use: Literal["context", "plain"] = "context",
+    ) -> Imputation:
+        """Imagine a modality for the items that lack it: q'_ab (or q_ab), averaged over the sides that are there.
+
+        Args:
+            data: Items with features.
+            modality: What to imagine.
+            what: Features in the width of the modality, its latent features, or the code that its head gives them.
+            use: With the context of neighbouring training pairs, or without.
+
+        Returns:
+            One row per item. Trust is the mean cosine to the training pairs that gave context, at least 0.
+
+        Raises:
+            MissingModality: If the model never learned the modality.
+            MethodError: If the model has seen no pair of it with another modality.
+        """
+        self.require_fitted()
+        if modality not in self.widths_:
+            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
+        return self.recovery_.impute(data, modality, what, use)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Networks, and what imagining needs beside them."""
+        return {**super().state(), **{f"recovery.{name}": part for name, part in self.recovery_.state().items()}}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """The inverse of ``state``."""
+        own = {name.removeprefix("recovery."): part for name, part in state.items() if name.startswith("recovery.")}
+        super().restore({name: part for name, part in state.items() if not name.startswith("recovery.")})
+        self.recovery_ = Recovery(self.network_, list(self.widths_), self.neighbours)
+        self.recovery_.restore(own)
 
 
 def _distance(codes: Tensor, common: Tensor) -> Tensor:

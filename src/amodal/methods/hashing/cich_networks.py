@@ -76,6 +76,7 @@ class CICHNetwork(nn.Module):
         self, widths: list[int], classes: int, bits: int, hidden: int, latent: int, dropout: float, *, rectified: bool
     ) -> None:
         super().__init__()
+        self.width = latent
         self.encoder = nn.ModuleList([Bottleneck(dim, hidden, latent, dropout, rectified=rectified) for dim in widths])
         self.head = nn.ModuleList([nn.Linear(latent, bits) for _ in widths])
         self.prototype = nn.Linear(classes, bits, bias=False)  # p(l) = W_p l

@@ -1,0 +1,183 @@
+"""What CICH imagines of a missing side: predictors, the neighbours that give them context, a way to features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows
+from numpy.typing import NDArray
+from torch import Tensor
+
+from amodal.data import Dataset, Observations
+from amodal.errors import MethodError
+from amodal.methods.hashing.cich_networks import CICHNetwork
+from amodal.methods.imputation import Imputation
+
+__all__ = ["Neighbours", "Recovery"]
+
+CHUNK = 1024
+
+
+@dataclass
+class Neighbours:
+    """Latent features of training rows that have both a source and a target modality.
+
+    Attributes:
+        index: Row of each in the training data, shape (p,).
+        source: Latent features of the source side, shape (p, e).
+        target: Latent features of the target side, shape (p, e).
+    """
+
+    index: Tensor
+    source: Tensor
+    target: Tensor
+
+    def to(self, device: str | torch.device) -> Neighbours:
+        """The same on a device."""
+        return Neighbours(self.index.to(device), self.source.to(device), self.target.to(device))
+
+    def context(self, queries: Tensor, index: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
+        """The target side of the k rows whose source side is nearest, weighted by softmax(cosine / 0.1).
+
+        Neighbours are sought by the source side, since a missing target cannot be searched.
+
+        Args:
+            queries: Source features, shape (m, e).
+            index: Training row of each query, which must not be its own neighbour; None for unseen items.
+            k: Number of neighbours; fewer if there are not so many.
+
+        Returns:
+            Context (m, e), zeros where a row has no neighbour; and the weighted mean cosine, shape (m,).
+        """
+        alike = F.normalize(queries, dim=1, eps=1e-8) @ F.normalize(self.source, dim=1, eps=1e-8).T
+        if index is not None:
+            alike = alike.masked_fill(index[:, None] == self.index[None, :], float("-inf"))
+        nearest = alike.topk(min(k, alike.shape[1]), dim=1)
+        real = torch.isfinite(nearest.values)
+        weights = torch.softmax(nearest.values.masked_fill(~real, -1e4) / 0.1, dim=1) * real
+        cosine = (weights * nearest.values.masked_fill(~real, 0.0)).sum(dim=1)
+        return torch.einsum("mk,mke->me", weights, self.target[nearest.indices]), cosine
+
+
+@dataclass
+class Recovery:
+    """Imagines latent features of one modality from another, and reads input features out of them.
+
+    Attributes:
+        network: The fitted networks.
+        names: The modalities, in the order of the networks.
+        k: Neighbours that give context; 0 for none.
+        neighbours: By (source, target).
+        readout: By modality, ridge coefficients from [f ; 1] to features, shape (e + 1, d).
+    """
+
+    network: CICHNetwork
+    names: list[str]
+    k: int
+    neighbours: dict[tuple[str, str], Neighbours] = field(default_factory=dict)
+    readout: dict[str, Tensor] = field(default_factory=dict)
+
+    def predict(self, sample: Tensor, feature: Tensor, index: Tensor | None, a: str, b: str) -> tuple[Tensor, ...]:
+        """Latent features of ``b`` imagined from ``a``: q_ab, then q'_ab if there are neighbours; each (m, e).
+
+        Args:
+            sample: z of the source side, shape (m, e).
+            feature: f of the source side, by which neighbours are found, shape (m, e).
+            index: Training rows, or None for unseen items.
+            a: Source.
+            b: Target.
+        """
+        way = self.names.index(a), self.names.index(b)
+        plain = self.network.predict(sample, None, *way)
+        if not self.k or (a, b) not in self.neighbours:
+            return (plain,)
+        context, _ = self.neighbours[a, b].context(feature.detach(), index, self.k)
+        return plain, self.network.predict(sample, context, *way)
+
+    def learn_readout(self, table: Observations, modality: str, rows: NDArray[np.int64]) -> None:
+        """Ridge regression from latent to input features on some observed rows."""
+        x = torch.from_numpy(table.read(np.sort(rows)))
+        with torch.no_grad():
+            f = self.network.latent(x, self.names.index(modality)).feature
+        f = torch.cat([f, torch.ones(len(f), 1)], dim=1).double()
+        gram = f.T @ f
+        gram.diagonal().add_(1e-3 * float(gram.diagonal().mean()))
+        solution: Tensor = torch.linalg.solve(gram, f.T @ x.double())
+        self.readout[modality] = solution.float()
+
+    def impute(
+        self,
+        data: Dataset,
+        modality: str,
+        what: Literal["features", "latent", "code"],
+        use: Literal["context", "plain"],
+    ) -> Imputation:
+        """See ``CICH.impute``."""
+        sources = [a for a in data.names if (a, modality) in self.neighbours]
+        if not sources:
+            others = " or ".join(name for name in data.names if name != modality)
+            raise MethodError(
+                f"this model has seen no pair of {modality} with {others}, so it cannot imagine one from the other. "
+                "Fit with some items that have both."
+            )
+        absent = np.ones(len(data), bool) if modality not in data.modalities else ~data.present(modality)
+        latent = torch.zeros(len(data), self.network.width)
+        trust, sides = torch.zeros(len(data)), torch.zeros(len(data))
+        for a in sources:
+            table = data[a].select(np.flatnonzero(absent[data[a].item]))
+            rows = torch.split(torch.from_numpy(table.item), CHUNK)
+            for row, chunk in zip(rows, table.chunks(CHUNK), strict=False):  # split gives one empty part for no rows
+                imagined, cosine = self._imagine(torch.from_numpy(chunk), a, modality, use)
+                latent.index_add_(0, row, imagined)
+                trust.index_add_(0, row, cosine)
+                sides.index_add_(0, row, torch.ones(len(row)))
+        items = torch.nonzero(sides).squeeze(1)
+        feature = torch.relu(latent[items] / sides[items, None])
+        sure = (trust[items] / sides[items]).clamp(0, 1)
+        return Imputation(modality, items.numpy(), self._form(modality)[what](feature), sure.numpy())
+
+    def _form(self, modality: str) -> dict[str, Callable[[Tensor], NDArray[np.generic]]]:
+        def code(f: Tensor) -> NDArray[np.generic]:
+            with torch.no_grad():
+                signs = self.network.code(f, self.names.index(modality)) >= 0
+            return np.where(signs.numpy(), 1, -1).astype(np.int8)
+
+        def features(f: Tensor) -> NDArray[np.generic]:
+            return (torch.cat([f, torch.ones(len(f), 1)], dim=1) @ self.readout[modality]).numpy()
+
+        return {"latent": lambda f: f.numpy(), "code": code, "features": features}
+
+    @torch.no_grad()
+    def _imagine(self, x: Tensor, a: str, b: str, use: str) -> tuple[Tensor, Tensor]:
+        """Latent features of ``b`` imagined from unseen features of ``a``, and the cosine to the neighbours."""
+        way = self.names.index(a), self.names.index(b)
+        source = self.network.latent(x, way[0])
+        context, cosine = self.neighbours[a, b].context(source.feature, None, max(self.k, 1))
+        informed = use == "context" and self.k > 0
+        return self.network.predict(source.mean, context if informed else None, *way), cosine
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Neighbours and readouts as named arrays."""
+        arrays = {
+            f"neighbours.{self.names.index(a)}-{self.names.index(b)}.{part}": value.numpy()
+            for (a, b), found in self.neighbours.items()
+            for part, value in vars(found).items()
+        }
+        return arrays | {f"readout.{self.names.index(m)}": value.numpy() for m, value in self.readout.items()}
+
+    def restore(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """The inverse of ``state``."""
+        parts: dict[tuple[str, str], dict[str, Tensor]] = {}
+        for name, value in state.items():
+            kind, place, *part = name.split(".")
+            tensor = torch.from_numpy(np.array(value))
+            if kind == "readout":
+                self.readout[self.names[int(place)]] = tensor
+            else:
+                a, b = (self.names[int(k)] for k in place.split("-"))
+                parts.setdefault((a, b), {})[part[0]] = tensor
+        self.neighbours = {way: Neighbours(**found) for way, found in parts.items()}
