@@ -1,14 +1,17 @@
 """The folder behind a file index: what is derived may be missing, stale or damaged; what is true may not."""
 
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 import amodal.index
 from amodal.errors import DataError, UsageError
-from amodal.index import IndexSpec, flat
+from amodal.index import Field, IndexSpec, flat
+from amodal.index.sql import to_sql
 
 SPEC = IndexSpec("binary", bits=64, attributes={"year": "int"})
 
@@ -131,11 +134,8 @@ def test_a_damaged_catalogue_is_a_sentence(folder):
 
 
 def test_an_index_of_a_newer_version_is_refused(folder):
-    import sqlite3
-
-    with sqlite3.connect(folder / "catalogue.sqlite") as db:
+    with closing(sqlite3.connect(folder / "catalogue.sqlite")) as db:
         db.execute("PRAGMA user_version = 99")
-    db.close()
     with pytest.raises(DataError, match="newer amodal"):
         amodal.index.open(folder)
 
@@ -157,6 +157,16 @@ def test_a_creation_that_was_killed_can_be_repeated(tmp_path, left):
         amodal.index.open(tmp_path)
     with amodal.index.open(tmp_path, create=SPEC) as index:
         assert index.count() == 0
+
+
+@pytest.mark.parametrize("where", [Field("item") == "a", Field("item").isin(["a", "b"])])
+def test_lookups_do_not_read_all_rows(tmp_path, where):
+    spec = IndexSpec("binary", bits=8, attributes={"item": "str", "tag": "str"}, lookups=("item",))
+    amodal.index.open(tmp_path / "a", create=spec).close()
+    condition, values = to_sql(where & (Field("tag") != "c"))
+    with closing(sqlite3.connect(tmp_path / "a" / "catalogue.sqlite")) as db:
+        plan = db.execute(f"EXPLAIN QUERY PLAN SELECT id FROM entries WHERE {condition}", values).fetchall()  # noqa: S608
+    assert "USING INDEX entries_item" in str(plan)
 
 
 def test_threads_may_share_an_index(tmp_path):

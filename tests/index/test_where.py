@@ -85,6 +85,7 @@ def test_what_is_no_filter(text, words):
         ("year == 9223372036854775808", "64 bits"),
         ({"year": {"~": 1}}, 'unknown operator "~"'),
         ({"year": list(range(30_001))}, "at most 30000"),
+        (" or ".join(f"year == {year}" for year in range(300)), "use in"),
     ],
 )
 def test_what_does_not_fit_the_attributes(where, words):

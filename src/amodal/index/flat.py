@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ __all__ = ["FlatIndex"]
 
 _FEW_WRITES = 16_384  # fewer are never folded into a snapshot by themselves
 _FOLD_SHARE = 16  # writes are folded once they are this part of the snapshot
-_FILTERS = 16  # filters whose rows are remembered
+_FILTERS = 8  # filters whose rows are remembered
 
 
 class FlatIndex(Index):
@@ -57,21 +57,22 @@ class FlatIndex(Index):
             _prepare(folder, create=create is not None and not readonly)
         elif create is None or readonly:
             raise UsageError("an index in memory begins empty: open it with create=IndexSpec(...) and not readonly.")
-        self._lock = WriterLock(folder) if folder is not None and not readonly else None
+        self._resources = ExitStack()
         try:
+            if folder is not None and not readonly:
+                self._resources.callback(WriterLock(folder).release)
             path = folder / "catalogue.sqlite" if folder is not None else None
             self._catalogue = Catalogue(path, create=create, readonly=readonly)
+            self._resources.callback(self._catalogue.close)
             self.spec = self._catalogue.spec
             self._seen = -1  # version of the catalogue at the last refresh; -1 when it must be read again
             self._record = SnapshotRecord()
             self._view = View.of(Snapshot.empty(self.spec))
             self._masks: dict[Where, NDArray[np.bool_]] = {}
             self._recent_masks: dict[Where, NDArray[np.bool_]] = {}
-            self._rebuilt = False
             self._begin()
         except BaseException:
-            if self._lock:
-                self._lock.release()
+            self._resources.close()
             raise
 
     @property
@@ -98,9 +99,7 @@ class FlatIndex(Index):
         with self._mutex:
             if not self._closed:
                 self._closed = True
-                self._catalogue.close()
-                if self._lock:
-                    self._lock.release()
+                self._resources.close()
 
     def _write(self, batch: Batch, *, replace: bool) -> None:
         if len(batch.ids):
@@ -124,8 +123,9 @@ class FlatIndex(Index):
                 old = self._mask(self._masks, view.snapshot.ids, where)
                 kept = old if kept is None else old & kept
                 live = live & self._mask(self._recent_masks, view.ids, where, view.ids)
-        scans = [(view.snapshot.ids, view.snapshot.vectors, kept), (view.ids, view.vectors, live)]
-        found = [(ids, *nearest(vectors, queries, k, radius, keep)) for ids, vectors, keep in scans]
+        found = [(view.snapshot.ids, *nearest(view.snapshot.vectors, queries, k, radius, kept))]
+        if len(view.ids):
+            found.append((view.ids, *nearest(view.vectors, queries, k, radius, live)))
         return _merged(found, k)
 
     def _get(self, ids: NDArray[np.int64]) -> list[Entry]:
@@ -142,10 +142,11 @@ class FlatIndex(Index):
 
     def _begin(self) -> None:
         """The first view; a writer replaces a snapshot that is missing or damaged."""
+        self._rebuilt = False
         with self._catalogue.transaction():
             view = self._refreshed()
         self._unfolded = len(view.ids)
-        if self._rebuilt and self._lock:
+        if self._rebuilt and not self.readonly:
             self._adopt(view.snapshot)
 
     def _refreshed(self) -> View:

@@ -1,11 +1,11 @@
 """The exact scan: the k nearest rows of a matrix.
 
 One numba kernel serves packed codes and unit vectors. It computes the distances of 512 rows at a time in a loop that
-the compiler vectorises, passes over the block if none is nearer than the k-th so far, and otherwise pushes the nearer
-ones onto a heap. Rows come in ascending order, so a later row never displaces an equal one.
+the compiler vectorises, passes over the block if none is nearer than the k-th so far, and otherwise puts the nearer
+rows on a heap. A heap holds keys of 64 bits, distance above row, so it orders by (distance, row) by itself.
 
-It is used instead of FAISS because it is faster wherever we measured, with the same answers in the same order; see
-``benchmarks/index_scan.py`` and its results. It uses one thread and holds no lock, so threads may search side by side.
+It stands where FAISS could, with the same answers in the same order, because it took less time on all sizes in
+``benchmarks/results/index_scan.json``. It uses one thread and no lock, so threads may search side by side.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
+from amodal.errors import UsageError
+
 __all__ = ["nearest"]
 
 Array = NDArray[Any]
 
 _BLOCK = 512  # rows whose distances are computed before any is looked at
 _CHUNK_BYTES = 131_072  # rows that stay in the cache while all queries of a batch pass over them
-_NO_ROW = np.iinfo(np.int64).max
 
 
 def nearest(
@@ -46,19 +47,29 @@ def nearest(
 
     Returns:
         Rows, int64, -1 where fewer are found, and their distances (Hamming as int32; 1 - cos as float32, not below 0),
-        both of shape (q, min(k, n)), not sorted. Of rows tied at rank k the first are returned.
+        both of shape (q, min(k, n)), sorted by (distance, row).
+
+    Raises:
+        UsageError: If there are more rows than 32 bits can count.
     """
+    if len(vectors) > 2**32:
+        raise UsageError(f"one scan takes at most {2**32} vectors; got {len(vectors)}. Split the index.")
     binary = vectors.dtype == np.uint8
-    dtype = np.dtype(np.uint16 if binary else np.float32)
-    reach = np.float32(min(radius, 4.0))  # no two unit vectors are farther apart than 2
-    beyond = math.floor(min(radius, 8 * vectors.shape[1])) + 1 if binary else np.nextafter(reach, np.float32(np.inf))
-    distances = np.full((len(queries), min(k, len(vectors))), beyond, dtype)
-    rows = np.full(distances.shape, _NO_ROW)
-    if distances.size:
+    if binary:
+        beyond = math.floor(min(radius, 8 * vectors.shape[1])) + 1
+    else:
+        reach = np.float32(min(radius, 4))  # no two unit vectors are farther apart than 2
+        beyond = int(np.nextafter(reach, np.float32(np.inf)).view(np.uint32))
+    heaps = np.full((len(queries), min(k, len(vectors))), beyond << 32, np.uint64)
+    if heaps.size:
         blocks = max(1, _CHUNK_BYTES // (_BLOCK * vectors.strides[0]))
         every = np.empty(0, np.bool_) if keep is None else keep
-        _scan(_words(vectors), _words(queries), every, distances, rows, np.empty(_BLOCK, dtype), blocks * _BLOCK)
-    return np.where(rows == _NO_ROW, -1, rows), distances.astype(np.int32) if binary else distances
+        own = queries.copy()  # may be read-only, for which the kernel would have to be compiled once more
+        _scan(_words(vectors), _words(own), every, heaps, np.empty(_BLOCK, np.uint32), blocks * _BLOCK)
+    heaps.sort(axis=1)
+    distances = (heaps >> 32).astype(np.uint32)
+    rows = np.where(distances < beyond, (heaps & 0xFFFFFFFF).astype(np.int64), -1)
+    return rows, distances.astype(np.int32) if binary else distances.view(np.float32)
 
 
 def _words(vectors: NDArray[Any]) -> NDArray[Any]:
@@ -70,20 +81,22 @@ def _words(vectors: NDArray[Any]) -> NDArray[Any]:
 
 
 @njit(nogil=True, cache=True)
-def _scan(vectors: Array, queries: Array, keep: Array, distances: Array, rows: Array, near: Array, chunk: int) -> None:
-    """Fill each query's heap ``distances[q], rows[q]``, worst on top, with its nearest rows."""
+def _scan(vectors: Array, queries: Array, keep: Array, heaps: Array, near: Array, chunk: int) -> None:
+    """Fill each query's heap with the keys of its nearest rows, the greatest on top."""
     for chunk_start in range(0, len(vectors), chunk):
         chunk_stop = min(chunk_start + chunk, len(vectors))
         for q in range(len(queries)):
             for start in range(chunk_start, chunk_stop, len(near)):
                 stop = min(start + len(near), chunk_stop)
+                top = np.uint32(heaps[q, 0] >> np.uint64(32))
                 least = _measure(vectors[start:stop], queries[q], near)
-                if len(keep) and least < distances[q, 0]:
-                    least = _hide(near, keep[start:stop], distances[q, 0])
-                if least < distances[q, 0]:
+                if len(keep) and least < top:
+                    least = _hide(near, keep[start:stop], top)
+                if least < top:
                     for j in range(stop - start):
-                        if near[j] < distances[q, 0]:
-                            _replace_worst(distances[q], rows[q], near[j], start + j)
+                        if near[j] < top:
+                            _replace_top(heaps[q], np.uint64(near[j]) << np.uint64(32) | np.uint64(start + j))
+                            top = np.uint32(heaps[q, 0] >> np.uint64(32))
 
 
 @njit(nogil=True, cache=True)
@@ -97,19 +110,17 @@ def _hide(near: Array, keep: Array, far: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _replace_worst(distances: Array, rows: Array, distance: Any, row: int) -> None:
-    """Put a row in place of the top of the heap, which is the farthest, and of equally far ones the last."""
-    hole = 0
-    while 2 * hole + 1 < len(rows):
-        child = 2 * hole + 1
-        other = child + 1
-        if other < len(rows) and (distances[other], rows[other]) > (distances[child], rows[child]):
-            child = other
-        if (distances[child], rows[child]) < (distance, row):
+def _replace_top(heap: Array, key: Any) -> None:
+    """Put a key in place of the greatest."""
+    hole, child = 0, 1
+    while child < len(heap):
+        if child + 1 < len(heap) and heap[child + 1] > heap[child]:
+            child += 1
+        if heap[child] < key:
             break
-        distances[hole], rows[hole] = distances[child], rows[child]
-        hole = child
-    distances[hole], rows[hole] = distance, row
+        heap[hole] = heap[child]
+        hole, child = child, 2 * child + 1
+    heap[hole] = key
 
 
 def _measure(block: Array, query: Array, near: Array) -> Any:
@@ -134,7 +145,7 @@ def _popcount(typing_context: Any, word: Any) -> Any:
 
 def _hamming(block: Array, query: Array, near: Array) -> Any:
     """Bits that differ. One, two and four words are written out: only so the compiler counts many rows at once."""
-    least = np.uint16(65535)
+    least = np.uint32(0xFFFFFFFF)
     words = block.reshape(-1)
     if len(query) == 1:
         a = query[0]
@@ -165,9 +176,10 @@ def _hamming(block: Array, query: Array, near: Array) -> Any:
 
 def _cosine(block: Array, query: Array, near: Array) -> Any:
     """1 - cos, by the same sums for every row, so that equal vectors are equally far."""
-    least = np.float32(np.inf)
+    least = np.uint32(0xFFFFFFFF)
+    distances = near.view(np.float32)  # floats that are not negative have the order of their bits
     for j in range(len(block)):
-        near[j] = max(np.float32(0), np.float32(1) - _dot(block[j], query))
+        distances[j] = max(np.float32(0), np.float32(1) - _dot(block[j], query))
         least = min(least, near[j])
     return least
 

@@ -51,20 +51,28 @@ class View:
         """The view after some writes, oldest first."""
         if not changes:
             return self
-        width = self.vectors.shape[1]
-        blank = [np.zeros((len(change.ids), width), self.vectors.dtype) for change in changes if change.vectors is None]
-        written = [blank.pop(0) if change.vectors is None else change.vectors for change in changes]
-        ids = np.concatenate([self.ids, *(change.ids for change in changes)])
-        live = np.concatenate([self.live, *(np.full(len(c.ids), c.vectors is not None) for c in changes)])
-        vectors = np.concatenate([self.vectors, *written])
-        ids, last = np.unique(ids[::-1], return_index=True)  # of several writes of one id the last counts
-        last = len(live) - 1 - last
-        replaced = positions(self.snapshot.ids, ids)
+        ids, live, vectors = [self.ids], [self.live], [self.vectors]
+        for change in changes:
+            blank = np.zeros((len(change.ids), self.vectors.shape[1]), self.vectors.dtype)
+            ids.append(change.ids)
+            live.append(np.full(len(change.ids), change.vectors is not None))
+            vectors.append(blank if change.vectors is None else change.vectors)
+        in_reverse = np.concatenate(ids)[::-1]
+        changed, place = np.unique(in_reverse, return_index=True)  # of several writes of one id the last counts
+        last = len(in_reverse) - 1 - place
+        replaced = positions(self.snapshot.ids, changed)
         kept = self.kept
         if len(replaced):
             kept = np.ones(len(self.snapshot.ids), np.bool_)
             kept[replaced] = False
-        return View(changes[-1].generation, self.snapshot, kept, ids, live[last], vectors[last])
+        return View(
+            changes[-1].generation,
+            self.snapshot,
+            kept,
+            changed,
+            np.concatenate(live)[last],
+            np.concatenate(vectors)[last],
+        )
 
     def folded(self) -> Snapshot:
         """All entries of this view as one snapshot."""

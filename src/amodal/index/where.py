@@ -34,6 +34,7 @@ _OPERATORS: dict[type[ast.cmpop], str] = {
     ast.GtE: ">=",
 }
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_DEEPEST = 200  # SQLite refuses 1,000
 _MOST_VALUES = 30_000  # SQLite binds at most 32,766 values
 _GRAMMAR = 'Write it like: modality == "image" and (year >= 1990 or tag in ["red", "blue"]).'
 
@@ -171,25 +172,29 @@ right=Compare(attribute='year', operator='<', value=2000))
     raise UsageError(f"a filter is a Where, a text or a non-empty mapping; got {where!r}. {_GRAMMAR}")
 
 
-def check(where: Where, attributes: Mapping[str, str]) -> Where:
+def check(where: Where, attributes: Mapping[str, str], *, depth: int = 0) -> Where:
     """The same filter, if every attribute is declared and every value has its type.
 
     Args:
         where: The filter.
         attributes: Declared attributes and their types, as in ``IndexSpec.attributes``.
+        depth: How deep in a larger filter this one stands.
 
     Returns:
         ``where``.
 
     Raises:
-        UsageError: If an attribute is unknown (names the nearest) or a value does not fit its type.
+        UsageError: If an attribute is unknown (names the nearest), a value does not fit its type, or the tree is too
+            deep for a database.
     """
+    if depth > _DEEPEST:
+        raise UsageError(f"the filter is nested more than {_DEEPEST} deep; for many values of one attribute use in.")
     match where:
         case And(left, right) | Or(left, right):
-            check(left, attributes)
-            check(right, attributes)
+            check(left, attributes, depth=depth + 1)
+            check(right, attributes, depth=depth + 1)
         case Not(part):
-            check(part, attributes)
+            check(part, attributes, depth=depth + 1)
         case OneOf(attribute, values):
             if len(values) > _MOST_VALUES:
                 raise UsageError(f"a filter takes at most {_MOST_VALUES} values at once; got {len(values)}.")
