@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amodal.data import Dataset
-from amodal.errors import MissingModality, nearest
+from amodal.errors import MissingModality, UsageError, nearest
 from amodal.losses import (
     gaussian_kl,
     kernel,
@@ -26,6 +26,7 @@ from amodal.losses import (
 from amodal.methods.card import Card
 from amodal.methods.deep import DeepMethod
 from amodal.methods.hashing.cich_networks import CICHNetwork, Latent
+from amodal.methods.hashing.cich_released import Memories, modality_loss, prototype_loss
 from amodal.methods.hashing.recovery import Neighbours, Recovery
 from amodal.methods.imputation import Imputation
 from amodal.training import Batch, Batches
@@ -230,6 +231,8 @@ class CICH(DeepMethod):
             if len(rows):
                 source, target = (self._features(batches, rows, m, device) for m in (a, b))
                 self.recovery_.neighbours[a, b] = Neighbours(torch.from_numpy(rows).to(device), source, target)
+        if self.objective == "released":
+            self._memories = self._remember(batches, device)
 
     def _features(self, batches: Batches, rows: NDArray[np.int64], modality: str, device: torch.device) -> Tensor:
         position = list(self.widths_).index(modality)
@@ -241,9 +244,30 @@ class CICH(DeepMethod):
                 ]
             )
 
+    def _remember(self, batches: Batches, device: torch.device) -> Memories:
+        """Codes and latent features of all rows, for the released objective."""
+        data = batches.data
+        assert data.labels is not None  # noqa: S101 - fit has checked
+        labels = torch.from_numpy(data.labels.dense() * data.labels.known[:, None]).to(device)
+        memories = Memories(labels.float(), {}, {}, {})
+        for k, m in enumerate(self.widths_):
+            rows = np.flatnonzero(data.present(m))
+            features = self._features(batches, rows, m, device)
+            here = torch.from_numpy(rows).to(device)
+            memories.present[m] = torch.zeros(len(data), dtype=torch.bool, device=device).index_fill_(
+                0, here, value=True
+            )
+            memories.features[m] = torch.zeros(len(data), self.latent, device=device).index_copy_(0, here, features)
+            with torch.no_grad():
+                codes = self.network_.code(features, k)
+            memories.codes[m] = torch.zeros(len(data), self.bits, device=device).index_copy_(0, here, codes)
+        return memories
+
     def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """L and its terms for a batch; see the class."""
         live = self._live(epoch)
+        if self.objective == "released":
+            return self._released_step(batch, live)
         latents = {}
         for k, m in enumerate(self.widths_):
             with torch.set_grad_enabled(live in (None, k)):
@@ -268,6 +292,14 @@ class CICH(DeepMethod):
             sach = self._sach(batch, latents, recovered)
         loss = likelihood + distance + self.alpha * sach + self.delta * cca
         return {"loss": loss, "likelihood": likelihood, "distance": distance, "sach": sach, "cca": cca}
+
+    def _released_step(self, batch: Batch, live: int | None) -> dict[str, Tensor]:
+        if live is None:
+            raise UsageError('objective="released" learns in turn; use it with joint=False, or by its preset.')
+        names, weight = list(self.widths_), self.network_.prototype.weight
+        if live == PROTOTYPES:
+            return prototype_loss(batch.labels[batch.known], batch.index[batch.known], weight, self._memories)
+        return modality_loss(self.network_, batch, names, names[live], weight.detach(), self._memories)
 
     def _live(self, epoch: int) -> int | None:
         """Which part learns in this epoch: None for all, else prototypes or the position of a modality."""
