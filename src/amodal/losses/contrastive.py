@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor
 
-__all__ = ["kernel", "supervised_contrastive"]
+from amodal.errors import UsageError, nearest
+
+__all__ = ["Kind", "kernel", "supervised_contrastive"]
+
+Kind = Literal["cosine", "sigmoid"]
 
 
-def kernel(a: Tensor, b: Tensor, kind: Literal["cosine", "sigmoid"] = "cosine") -> Tensor:
+def kernel(a: Tensor, b: Tensor, kind: Kind = "cosine") -> Tensor:
     """How alike two sets of codes are.
 
     cosine: <a, b> / (|a| |b|);  sigmoid: 1 / (1 + exp(-<a, b> / 2)).
@@ -24,7 +28,19 @@ def kernel(a: Tensor, b: Tensor, kind: Literal["cosine", "sigmoid"] = "cosine") 
 
     Returns:
         Shape (m, n), in [-1, 1] or (0, 1).
+
+    Raises:
+        UsageError: If the kind is unknown.
+
+    Paper: Luo et al., CICH, TKDE 2024 (sigmoid); the cosine is ours.
+
+    Example:
+        >>> import torch
+        >>> kernel(torch.tensor([[1.0, 1.0]]), torch.tensor([[2.0, 2.0], [1.0, -1.0]])).round(decimals=3).tolist()
+        [[1.0, 0.0]]
     """
+    if kind not in get_args(Kind):
+        raise UsageError(nearest(kind, get_args(Kind), what="kernel"))
     if kind == "cosine":
         return F.normalize(a, dim=1, eps=1e-8) @ F.normalize(b, dim=1, eps=1e-8).T
     return torch.sigmoid(0.5 * a @ b.T)
@@ -37,7 +53,7 @@ def supervised_contrastive(logits: Tensor, positives: Tensor, columns: Tensor | 
 
     Args:
         logits: Similarity divided by temperature, shape (m, n).
-        positives: Weight of each column as a positive, >= 0, shape (m, n).
+        positives: Weight of each column as a positive, >= 0, shape (m, n), float. The loss has its precision.
         columns: False where a column must not be seen by an anchor (itself), bool, shape (m, n).
 
     Returns:
@@ -51,6 +67,7 @@ def supervised_contrastive(logits: Tensor, positives: Tensor, columns: Tensor | 
         >>> round(float(supervised_contrastive(torch.zeros(2, 4), torch.eye(2, 4))), 4)
         1.3863
     """
+    logits = logits.to(positives)
     if columns is not None:
         logits = logits.masked_fill(~columns, float("-inf"))
         positives = positives * columns
