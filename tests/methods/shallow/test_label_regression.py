@@ -156,7 +156,9 @@ def test_unlabelled_modality_is_a_sentence():
         LabelRegression().fit(replace(data, labels=labels))
 
 
-@pytest.mark.parametrize(("wrong", "words"), [({"C": "best"}, "number above 0"), ({"code": "srp_sqrt"}, '"srp-sqrt"')])
+@pytest.mark.parametrize(
+    ("wrong", "words"), [({"C": "best"}, "C of label_regression"), ({"code": "srp_sqrt"}, '"srp-sqrt"')]
+)
 def test_bad_arguments_are_named(wrong, words):
     with pytest.raises(UsageError, match=words):
         LabelRegression(**wrong).fit(SINGLE)

@@ -12,10 +12,11 @@ from scipy.special import expit, softmax
 
 from amodal.codes import BinaryCodes, Codes, Embeddings
 from amodal.data.splits import hold_out
-from amodal.errors import MethodError, UsageError, nearest
+from amodal.errors import MethodError
 from amodal.methods.base import Method
 from amodal.methods.card import Card
 from amodal.methods.features import by_blocks, moments
+from amodal.methods.shallow.inputs import above_zero, one_of
 from amodal.methods.shallow.logistic import logistic_path
 from amodal.methods.shallow.solvers import frame, itq
 
@@ -101,10 +102,8 @@ class LabelRegression(Method):
         self.C, self.code, self.bits, self.seed = C, code, bits, seed
 
     def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:
-        if self.code not in CODES:
-            raise UsageError(nearest(self.code, CODES, what="code of label_regression"))
-        if self.C != "auto" and not (isinstance(self.C, int | float) and self.C > 0):
-            raise UsageError(f'C of label_regression must be "auto" or a number above 0; got {self.C!r}.')
+        one_of(self.code, CODES, what="code of label_regression")
+        above_zero("label_regression", bits=self.bits, **({} if self.C == "auto" else {"C": self.C}))
         self.single_ = bool(_labels(data).per_row.max() == 1)
         for name in data.names:
             if not self._taught(data)[data[name].item].any():
@@ -212,10 +211,9 @@ class LabelRegression(Method):
     def state(self) -> dict[str, NDArray[Any]]:
         """Classifiers, the C in use, whether items have one class each, and what codes are made with."""
         state: dict[str, NDArray[Any]] = {f"weights.{name}": weights for name, weights in self.weights_.items()}
-        state |= {"single": np.array([self.single_]), "strength": np.array([self.strength_])}
         if self.code != "real":
             state |= {"centre": self.centre_, "projection": self.projection_}
-        return state
+        return state | {"single": np.array([self.single_]), "strength": np.array([self.strength_])}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """The inverse of ``state``."""
