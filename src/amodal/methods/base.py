@@ -202,6 +202,9 @@ class Method(ABC):
         return float(np.mean(scores))
 
     def _check(self, data: Dataset) -> None:
+        bits = getattr(self, "bits", 1)
+        if not isinstance(bits, int) or bits < 1:
+            raise UsageError(f"{self.card.slug} needs bits, a whole number of at least 1; got {bits!r}.")
         present = [name for name in data.names if len(data[name])]
         if missing := [name for name in data.names if name not in present]:
             raise MissingModality(
@@ -213,6 +216,11 @@ class Method(ABC):
             if data[name].raw:
                 raise DataError(
                     f'modality "{name}" holds raw content. Encode it first, or use amodal.Retriever, which does.'
+                )
+            if data[name].store.ndim != 2:
+                raise ShapeError(
+                    f'modality "{name}" holds sequences of shape {data[name].store.shape[1:]}; {self.card.slug} learns '
+                    "from one vector per observation. Average them, or use a method for sequences."
                 )
             data[name].check_finite(name, data.ids)
         if self.card.needs_labels:
