@@ -4,8 +4,9 @@ One numba kernel serves packed codes and unit vectors. It computes the distances
 the compiler vectorises, passes over the block if none is nearer than the k-th so far, and otherwise puts the nearer
 rows on a heap. A heap holds keys of 64 bits, distance above row, so it orders by (distance, row) by itself.
 
-It stands where FAISS could, with the same answers in the same order, because it took less time on all sizes in
-``benchmarks/results/index_scan.json``. It uses one thread and no lock, so threads may search side by side.
+It stands where FAISS could, with the same answers in the same order. Of ten million 64-bit codes a query takes about a
+third of the time of ``IndexBinaryFlat``, a batch a seventh; below a million codes a single query takes about as long
+(``benchmarks/results/index_scan.json``). It uses one thread and no lock, so threads may search side by side.
 """
 
 from __future__ import annotations
