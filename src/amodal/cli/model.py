@@ -66,7 +66,7 @@ def fit(
         list[str] | None, typer.Option("--encoder", help="modality=encoder, for instance image=hf:FOLDER.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 64-true.")] = "32-true",
+    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many epochs without a better validation score.")
     ] = None,

@@ -14,14 +14,10 @@ from torch.optim import AdamW, Optimizer
 from amodal.codes import Codes
 from amodal.data import Dataset, Observations
 from amodal.methods.base import Method, as_codes
-from amodal.methods.features import moments
-from amodal.training import Batch, Batches, Training, train
+from amodal.methods.features import by_blocks, moments
+from amodal.training import Batch, Batches, Outcome, Training, train
 
-__all__ = ["DeepMethod", "Standardise", "block_outputs"]
-
-#: Rows are encoded in blocks of exactly this many, the last one padded: matrix products of another shape may sum in
-#: another order and flip a bit, and a code must not depend on what is encoded beside it.
-BLOCK = 16
+__all__ = ["DeepMethod", "Standardise"]
 
 
 class Standardise(nn.Module):
@@ -50,37 +46,25 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.deviation
 
 
-def block_outputs(forward: Any, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Apply a network to rows in padded blocks of one size; a row's output is the same whatever stands beside it.
-
-    Args:
-        forward: From a tensor (BLOCK, d) to a tensor (BLOCK, r).
-        features: Shape (m, d).
-
-    Returns:
-        Outputs, shape (m, r).
-    """
-    outputs = []
-    with torch.inference_mode():
-        for start in range(0, max(len(features), 1), BLOCK):
-            rows = features[start : start + BLOCK]
-            block = np.zeros((BLOCK, features.shape[1]), np.float32)
-            block[: len(rows)] = rows
-            outputs.append(forward(torch.from_numpy(block))[: len(rows)].float().numpy())
-    return np.concatenate(outputs)
-
-
 class DeepMethod(Method):
     """A method whose networks learn in the common loop.
 
     Subclasses give ``build`` (the networks), ``groups`` (parameters and rates), ``step`` (the losses) and ``output``
     (real-valued outputs of one modality, whose sign or direction is the code).
+
+    Attributes:
+        epochs: Passes over the data.
+        batch_size: Items in a batch.
+        seed: Seed of weights, order and noise.
+        network_: All parameters and buffers.
+        outcome_: Which epoch was kept, and why; only where it was fitted, not on a loaded model.
     """
 
     epochs: int
     batch_size: int
     seed: int
     network_: nn.Module
+    outcome_: Outcome
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -115,17 +99,23 @@ class DeepMethod(Method):
         """Nothing after the last epoch, unless a method says so; the network is on the CPU, in evaluation."""
 
     def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([]):
             torch.manual_seed(self.seed)
             self.network_ = self.build()
         self.prepare(data)
         score = None if validation is None else lambda: self.validation_score(validation)
-        train(self, data, training or Training(), score)
+        self.outcome_ = train(self, data, training or Training(), score)
         self.finish(data)
 
     def _encode(self, features: NDArray[np.float32], modality: str) -> Codes:
         self.network_.eval()
-        return as_codes(block_outputs(lambda x: self.output(x, modality), features), self.card.returns)
+        device = next(self.network_.parameters()).device  # of training, while validation items are looked at
+
+        def outputs(block: NDArray[np.float64]) -> NDArray[np.float64]:
+            return self.output(torch.from_numpy(block).float().to(device), modality).double().cpu().numpy()
+
+        with torch.inference_mode():
+            return as_codes(by_blocks(outputs, features), self.card.returns)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Parameters and buffers."""
@@ -133,6 +123,7 @@ class DeepMethod(Method):
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Build the networks anew and fill them."""
-        self.network_ = self.build()
+        with torch.random.fork_rng([]):  # the first weights are drawn, and thrown away
+            self.network_ = self.build()
         self.network_.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
         self.network_.eval()

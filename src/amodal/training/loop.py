@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from amodal.data import Dataset
-from amodal.errors import MethodError
+from amodal.errors import MethodError, UsageError
 from amodal.training.batches import Batch, Batches
 from amodal.training.checkpoint import append_log, load_checkpoint, save_checkpoint
 from amodal.training.settings import Training
 
-__all__ = ["Learner", "train"]
+__all__ = ["Learner", "Outcome", "train"]
 
 
 class Learner(Protocol):
@@ -36,6 +40,9 @@ class Learner(Protocol):
     batch_size: int
     seed: int
 
+    def params(self) -> dict[str, Any]:
+        """The arguments of the method; a checkpoint fits no others."""
+
     def optimizer(self) -> Optimizer:
         """The optimiser over the method's parameter groups; each group's rate decays by the loop's cosine."""
 
@@ -46,33 +53,66 @@ class Learner(Protocol):
         """What an alternating method does before each epoch; nothing for most."""
 
 
-def train(learner: Learner, data: Dataset, settings: Training, score: Callable[[], float] | None = None) -> None:
+@dataclass(frozen=True)
+class Outcome:
+    """Which weights a training kept.
+
+    Attributes:
+        rule: The "last" epoch, or the best on "validation" items.
+        epoch: Number of that epoch, from 1; 0 if there was none.
+        score: Its validation score, or None.
+    """
+
+    rule: Literal["last", "validation"]
+    epoch: int
+    score: float | None
+
+
+def train(learner: Learner, data: Dataset, settings: Training, score: Callable[[], float] | None = None) -> Outcome:
     """Run the loop: batches, device, precision, processes, progress, early stopping, checkpoints, resume.
 
-    The rate of each parameter group falls from its start to 1 % of it along a cosine. Global random state is left as
-    it was found. With several processes each takes its share of the batches, and gradients are averaged.
+    The rate of each parameter group falls from its start to 1 % of it along a cosine. Dropout and noise are a function
+    of seed, epoch and process; global random state is left as it was found. With several processes each takes its share
+    of the batches, and gradients are averaged.
 
     Args:
         learner: The method.
         data: Training items.
         settings: Where and how.
-        score: Measure on validation items, higher is better; needed for ``settings.patience``.
+        score: Measure on validation items, higher is better; looked at only with ``settings.patience``.
+
+    Returns:
+        Which weights were kept. The network lies on the CPU, ready for evaluation.
 
     Raises:
+        UsageError: If the device is not there, or patience is asked for without validation items.
         MethodError: If a loss is not finite; names the term and the epoch.
         DataError: If a checkpoint cannot be resumed.
     """
-    fabric = Fabric(
-        accelerator=settings.device,
-        devices=settings.devices,
-        strategy=settings.strategy,
-        precision=settings.precision,
-    )
-    fabric.launch()
-    with torch.random.fork_rng():
-        torch.manual_seed(learner.seed + 1_000_003 * fabric.global_rank)
-        _Run(learner, data, settings, score, fabric).go()
+    if settings.patience is not None and score is None:
+        raise UsageError("patience needs validation items to look at. Give some, or leave patience out.")
+    fabric = _fabric(settings)
+    with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
+        outcome = _Run(learner, data, settings, score, fabric).go()
     learner.network_.to("cpu").eval()
+    return outcome
+
+
+def _fabric(settings: Training) -> Fabric:
+    try:
+        fabric = Fabric(
+            accelerator=settings.device,
+            devices=settings.devices,
+            strategy=settings.strategy,
+            precision=settings.precision,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"training cannot run with device={settings.device!r}, devices={settings.devices}, "
+            f'strategy={settings.strategy!r}: {error} Choose another, or device="auto".'
+        ) from error
+    fabric.launch()
+    return fabric
 
 
 class _Run:
@@ -86,98 +126,130 @@ class _Run:
         score: Callable[[], float] | None,
         fabric: Fabric,
     ) -> None:
-        self.learner, self.settings, self.score, self.fabric = learner, settings, score, fabric
+        self.learner, self.settings, self.fabric = learner, settings, fabric
+        self.score = None if settings.patience is None else score
         self.batches = Batches(data, learner.batch_size, learner.seed, rank=fabric.global_rank, world=fabric.world_size)
+        self.total = learner.epochs * len(self.batches)
         learner.network_.to(fabric.device)
         self.optimizer = learner.optimizer()
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.start = 0
         self.best: dict[str, Tensor] = {}
-        self.best_score, self.best_epoch, self.start = -math.inf, -1, 0
-        self.last_score: float | None = None
-        path = settings.folder / "checkpoint.safetensors" if settings.folder else None
-        if path and settings.resume and path.exists():
-            facts, self.best = load_checkpoint(path, learner.network_, self.optimizer)
-            self.start, self.best_score, self.best_epoch = facts["epoch"] + 1, facts["best"], facts["best_epoch"]
+        self.best_score: float | None = None
+        self.best_epoch = -1
+        # in JSON and back, as a checkpoint has it
+        self.run = json.loads(json.dumps({**learner.params(), "data": data.fingerprint()}, default=str))
+        if settings.folder and settings.resume and self._checkpoint.exists():
+            facts, self.best = load_checkpoint(self._checkpoint, learner.network_, self.optimizer, self.run)
+            self.start, self.best_score, self.best_epoch = facts["next"], facts["best_score"], facts["best_epoch"]
 
-    def go(self) -> None:
+    def go(self) -> Outcome:
         """All epochs, or until validation stops improving."""
-        learner = self.learner
-        for epoch in range(self.start, learner.epochs):
+        learner, last = self.learner, self.learner.epochs
+        for epoch in range(self.start, last):
             began = time.perf_counter()
+            seeds = np.random.SeedSequence((learner.seed, epoch, self.fabric.global_rank))
+            torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
             learner.between(self.batches, epoch, self.fabric.device)
             learner.network_.train()
             losses = self._epoch(epoch)
-            stop = self._validate(epoch)
-            self._record(epoch, losses, time.perf_counter() - began, last=stop or epoch + 1 == learner.epochs)
+            found = self._validate(epoch)
+            stop = found is not None and epoch - self.best_epoch >= (self.settings.patience or last)
+            self._record(epoch, losses, found, time.perf_counter() - began, last if stop else epoch + 1)
             if stop:
+                self._tell(self.total)
                 break
-        if self.best:
-            learner.network_.load_state_dict(self.best)
+        if not self.best:
+            return Outcome("last", last, None)
+        learner.network_.load_state_dict(self.best)
+        return Outcome("validation", self.best_epoch + 1, self.best_score)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
-        learner, total = self.learner, len(self.batches)
+        """One pass; the mean of every loss over the batches of this process."""
+        learner, count = self.learner, len(self.batches)
         sums: dict[str, Tensor] = {}
         for number, batch in enumerate(self.batches.epoch(epoch)):
-            done = epoch * total + number
-            self._set_rate(done / max(learner.epochs * total, 1))
+            done = epoch * count + number
+            self._set_rate(done / self.total)
             with self.fabric.autocast():
                 losses = learner.step(batch.to(self.fabric.device), epoch)
-            self._refuse_infinite(losses, epoch)
-            self.optimizer.zero_grad(set_to_none=True)
-            if losses["loss"].requires_grad:  # a batch in which nothing can be learned is passed over
-                self.fabric.backward(losses["loss"])
-            self._average_gradients()
-            nn.utils.clip_grad_norm_(learner.network_.parameters(), 5.0)
-            self.optimizer.step()
+            self._descend(losses, epoch)
             for name, value in losses.items():
-                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
-            if self.settings.progress and self.fabric.is_global_zero:
-                mean = float(sums["loss"]) / (number + 1)
-                self.settings.progress(done + 1, learner.epochs * total, f"training · loss {mean:.3f}")
-        return {name: float(value) / total for name, value in sums.items()}
+                sums[name] = sums.get(name, 0) + value.detach()
+            self._tell(done + 1, sums["loss"] / (number + 1))
+        return {name: value.item() / count for name, value in sums.items()}
 
     def _set_rate(self, share: float) -> None:
         factor = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
 
+    def _descend(self, losses: dict[str, Tensor], epoch: int) -> None:
+        """One step of the optimiser."""
+        if not torch.isfinite(losses["loss"]):
+            terms = {name: value.item() for name, value in losses.items()}
+            names = [name for name, value in terms.items() if not math.isfinite(value) and name != "loss"] or ["loss"]
+            raise _diverged(epoch, f"{' and '.join(names)} not finite", terms)
+        self.optimizer.zero_grad(set_to_none=True)
+        if losses["loss"].requires_grad:  # a batch in which nothing can be learned is passed over
+            self.fabric.backward(losses["loss"])
+        self._average_gradients()
+        norm = nn.utils.clip_grad_norm_(self.learner.network_.parameters(), 5.0)
+        if not torch.isfinite(norm):
+            raise _diverged(epoch, "the gradient not finite", {name: value.item() for name, value in losses.items()})
+        self.optimizer.step()
+
     def _average_gradients(self) -> None:
         # Not DistributedDataParallel: a batch without one modality leaves parameters without gradient on one process
         # only, which it would wait for. Averaging by hand counts such a gradient as zero.
-        if self.fabric.world_size > 1:
-            for parameter in self.learner.network_.parameters():
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
+        if self.fabric.world_size == 1:
+            return
+        parameters = list(self.learner.network_.parameters())
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+        mean = self.fabric.all_reduce(flat, reduce_op="mean").split([parameter.numel() for parameter in parameters])
+        for parameter, part in zip(parameters, mean, strict=True):
+            parameter.grad = part.view_as(parameter)
 
-    def _refuse_infinite(self, losses: dict[str, Tensor], epoch: int) -> None:
-        if not torch.isfinite(losses["loss"]):
-            terms = ", ".join(f"{name} = {float(value):.3g}" for name, value in losses.items())
-            raise MethodError(f"training diverged in epoch {epoch + 1}: {terms}. Lower the learning rate.")
-
-    def _validate(self, epoch: int) -> bool:
-        settings = self.settings
-        self.last_score = None
+    def _validate(self, epoch: int) -> float | None:
+        """The validation score, where it is time to look at it."""
         last = epoch + 1 == self.learner.epochs
-        if self.score is None or settings.patience is None or ((epoch + 1) % settings.validate_every and not last):
-            return False
+        if self.score is None or ((epoch + 1) % self.settings.validate_every and not last):
+            return None
         self.learner.network_.eval()
-        self.last_score = self.score()
-        if self.last_score > self.best_score:
-            self.best_score, self.best_epoch = self.last_score, epoch
+        found = self.score()
+        if self.best_score is None or found > self.best_score:
+            self.best_score, self.best_epoch = found, epoch
             self.best = {name: value.detach().clone() for name, value in self.learner.network_.state_dict().items()}
-        return epoch - self.best_epoch >= settings.patience
+        return found
 
-    def _record(self, epoch: int, losses: dict[str, float], seconds: float, *, last: bool) -> None:
+    def _record(
+        self, epoch: int, losses: dict[str, float], found: float | None, seconds: float, following: int
+    ) -> None:
+        """Log the epoch, and write a checkpoint if it is time; ``following`` is the epoch to go on with."""
         folder = self.settings.folder
         if folder is None or not self.fabric.is_global_zero:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        line: dict[str, Any] = {"losses": losses, "validation": self.last_score, "seconds": round(seconds, 3)}
+        line: dict[str, Any] = {"losses": losses, "validation": found, "seconds": round(seconds, 3)}
         line["rates"] = [group["lr"] for group in self.optimizer.param_groups]
         append_log(folder / "log.jsonl", line, epoch=epoch)
-        if last or (epoch + 1) % self.settings.checkpoint_every == 0:
-            facts = {"epoch": epoch, "best": self.best_score, "best_epoch": self.best_epoch}
-            save_checkpoint(
-                folder / "checkpoint.safetensors", self.learner.network_, self.optimizer, self.best, **facts
-            )
+        if following == self.learner.epochs or following % self.settings.checkpoint_every == 0:
+            facts = {"run": self.run, "next": following, "best_score": self.best_score, "best_epoch": self.best_epoch}
+            save_checkpoint(self._checkpoint, self.learner.network_, self.optimizer, self.best, **facts)
+
+    @property
+    def _checkpoint(self) -> Path:
+        assert self.settings.folder is not None  # noqa: S101 - asked for only where there is one
+        return self.settings.folder / "checkpoint.safetensors"
+
+    def _tell(self, done: int, loss: Tensor | None = None) -> None:
+        if self.settings.progress and self.fabric.is_global_zero:
+            self.settings.progress(done, self.total, "training" if loss is None else f"training · loss {loss:.3f}")
+
+
+def _diverged(epoch: int, what: str, terms: dict[str, float]) -> MethodError:
+    values = ", ".join(f"{name} = {value:.3g}" for name, value in terms.items())
+    return MethodError(f"training diverged in epoch {epoch + 1}: {what} ({values}). Lower the learning rate.")

@@ -10,8 +10,9 @@ from amodal.progress import Progress
 
 __all__ = ["Training"]
 
-#: 16-mixed is left out: it needs scaled gradients, and bf16-mixed does without wherever it would run
-PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+#: 16-mixed is left out: it needs scaled gradients, and bf16-mixed does without wherever it would run. So is 64-true:
+#: features are float32.
+PRECISIONS = ("32-true", "bf16-mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +23,10 @@ class Training:
         device: "auto", "cpu", "cuda", "mps": an accelerator of Lightning Fabric.
         devices: Number of devices or processes.
         strategy: Strategy of Lightning Fabric, for instance "ddp".
-        precision: Precision of Lightning Fabric: "32-true", "bf16-mixed" or "64-true".
+        precision: Precision of Lightning Fabric: "32-true" or "bf16-mixed".
         folder: Where ``checkpoint.safetensors`` and ``log.jsonl`` go; nothing is written without it.
-        resume: Go on from the checkpoint in ``folder``. On a CPU the result equals an uninterrupted run bit for bit.
+        resume: Go on from the checkpoint in ``folder``, or begin if there is none. On a CPU the result equals an
+            uninterrupted run bit for bit.
         checkpoint_every: Epochs between checkpoints.
         patience: With validation items, stop after this many epochs without a better score, and keep the best; None
             keeps the last epoch and does not look at them.
@@ -32,7 +34,8 @@ class Training:
         progress: Called after every batch.
 
     Raises:
-        UsageError: If the precision is not one of the three.
+        UsageError: If the precision is not one of the two, a number of epochs is not positive, or there is nothing to
+            resume from.
     """
 
     device: str = "auto"
@@ -49,3 +52,8 @@ class Training:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(nearest(self.precision, PRECISIONS, what="precision"))
+        for name in ("checkpoint_every", "validate_every", "patience"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it counts epochs, so it must be at least 1.")
+        if self.resume and self.folder is None:
+            raise UsageError("resume=True needs folder=, where the interrupted run left its checkpoint.")
