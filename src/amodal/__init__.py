@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from amodal._version import __version__
 
 if TYPE_CHECKING:
-    from amodal import data, encoders, evaluation, index, methods, metrics, training
+    from amodal import benchmark, data, encoders, errors, evaluation, index, losses, methods, metrics, training
     from amodal.codes import BinaryCodes, Embeddings
     from amodal.data import Dataset, incomplete, read
     from amodal.retriever import Match, Retriever
@@ -29,7 +29,9 @@ _HOME = {
     "incomplete": "amodal.data",
     "read": "amodal.data",
 }
-_ROOMS = ("data", "encoders", "evaluation", "index", "methods", "metrics", "training")
+_ROOMS = (
+    "benchmark", "data", "encoders", "errors", "evaluation", "index", "losses", "methods", "metrics", "training",
+)  # fmt: skip
 
 __all__ = [
     "BinaryCodes",
@@ -38,11 +40,14 @@ __all__ = [
     "Match",
     "Retriever",
     "__version__",
+    "benchmark",
     "data",
     "encoders",
+    "errors",
     "evaluation",
     "incomplete",
     "index",
+    "losses",
     "methods",
     "metrics",
     "read",

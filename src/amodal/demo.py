@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 
 from amodal.data import Dataset, Mask
 from amodal.data.demo import demo_corpus
-from amodal.encoders import FeatureCache, encode_dataset
 from amodal.evaluation import Evaluation, arrange, evaluate, get_protocol
 from amodal.methods import get
 from amodal.progress import Progress
@@ -68,12 +68,20 @@ def run_demo(folder: Path, *, bits: int = 64, seed: int = 0, progress: Progress 
     gaps = mask.apply(corpus)
     shop = Retriever("cich", bits=bits, seed=seed).fit(gaps, progress=progress)
     model = shop.save(folder / "emoji.amodal", force=True)
-    features = encode_dataset(corpus, shop.encoders_, cache=FeatureCache())
-    arrangement = arrange(features, get_protocol("heldout"), "hard", seed=seed, mask=mask)
+    arrangement = arrange(shop.features(gaps, progress), get_protocol("heldout"), seed=seed, mask=mask)
     found = evaluate(shop.method, arrangement)
-    control = evaluate(get("label_regression").create(seed=seed).fit(arrangement.train), arrangement)
+    control = get("label_regression").create(seed=seed).fit(arrangement.train, validation=arrangement.validation)
     searches = _searches(shop, corpus.part("test"))
-    demo = Demo(len(corpus), _patterns(arrangement.train), found, control, bits, folder / "index.html", model, searches)
+    demo = Demo(
+        len(corpus),
+        _patterns(arrangement.train),
+        found,
+        evaluate(control, arrangement),
+        bits,
+        folder / "index.html",
+        model,
+        searches,
+    )
     write_sheet(
         demo.page,
         "Emoji, found across pictures and words",
@@ -114,18 +122,18 @@ def _patterns(train: Dataset) -> dict[str, int]:
 
 
 def _searches(shop: Retriever, held_out: Dataset) -> list[Search]:
-    """One search from each of some categories, in both directions."""
+    """In each direction one search from each of some categories; by words first."""
     labels = held_out.labels
     assert labels is not None  # noqa: S101 - the corpus has categories
-    order = np.random.default_rng(7).permutation(len(held_out))
     category = labels.dense().argmax(axis=1)
-    chosen = [row for k, row in enumerate(order) if category[row] not in category[order[:k]]][: 2 * SHOWN]
     searches = []
-    for place, row in enumerate(chosen):
-        asked, into = held_out.names[place % 2], held_out.names[1 - place % 2]
+    for turn, (asked, into) in enumerate(permutations(reversed(held_out.names))):
+        order = np.random.default_rng(7 + turn).permutation(len(held_out))
         table = held_out[asked]
-        content = str(table.read(np.flatnonzero(table.item == row)[:1])[0])
-        query: dict[str, Any] = {asked: content}
-        matches = shop.search(k=8, into=into, where=HELD_OUT, **query)
-        searches.append(Search(asked, content, (labels.names[category[row]],), matches))
+        for row in order[np.sort(np.unique(category[order], return_index=True)[1])][:SHOWN]:
+            content = str(table.read(np.flatnonzero(table.item == row)[:1])[0])
+            query: dict[str, Any] = {asked: content}
+            matches = shop.search(k=8, into=into, where=HELD_OUT, **query)
+            name = str(held_out.attributes["name"][row])
+            searches.append(Search(asked, content, matches, (labels.names[category[row]],), name))
     return searches

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,13 +13,16 @@ from numpy.typing import NDArray
 from amodal.codes import BinaryCodes, Codes
 from amodal.data import Dataset
 from amodal.encoders import distinct_content
-from amodal.index import Index, IndexSpec, Where
+from amodal.errors import DataError, UsageError
+from amodal.index import Field, Index, IndexSpec, Where
+from amodal.index.spec import ATTRIBUTE_TYPES
 from amodal.methods import Method
 
-__all__ = ["Entries", "Match", "entries_of", "nearest_items", "spec_for"]
+__all__ = ["Entries", "Match", "columns_of", "entries_of", "nearest_items", "of_items", "spec_for"]
 
 OWN = {"item": "str", "modality": "str", "number": "int", "content": "str", "labels": "str", "split": "str"}
 BATCH = 4096
+SEPARATOR = "\x1f"  #: the ASCII unit separator, which occurs in no name: between parts of a key, and between labels
 TYPES = {"b": "bool", "i": "int", "u": "int", "f": "float"}
 
 
@@ -32,7 +36,7 @@ class Match:
         modality: The modality in which it was nearest.
         content: What was matched, as it was given: a text, or the path of a picture; None for bare features.
         labels: Names of its classes, if known.
-        attributes: Its further columns.
+        attributes: Its further columns; None where it has no value.
     """
 
     item: str
@@ -62,46 +66,83 @@ def spec_for(items: Dataset, codes: Codes, fingerprint: str) -> IndexSpec:
     """
     types = dict(OWN)
     for name, column in items.attributes.items():
-        if name.isidentifier() and name not in types:
-            types[name] = TYPES.get(column.dtype.kind, "str")
+        if name not in types and _nameable([*types, name]):
+            types[name] = _type_of(column)
     kind: Literal["binary", "float"] = "binary" if isinstance(codes, BinaryCodes) else "float"
     bits, dim = (codes.bits, None) if isinstance(codes, BinaryCodes) else (None, codes.dim)
     return IndexSpec(kind, bits=bits, dim=dim, attributes=types, lookups=("item",), fingerprint=fingerprint)
 
 
-def entries_of(items: Dataset, features: Dataset, method: Method, known: Mapping[str, str]) -> Iterator[Entries]:
+def columns_of(items: Dataset, known: Mapping[str, str]) -> dict[str, list[Any]]:
+    """The items' columns as an index takes them: a value of its type per item, None where there is none.
+
+    Args:
+        items: The items; columns that the index does not know are left out.
+        known: Attributes of the index and their types.
+
+    Raises:
+        DataError: If a value is of another type; names item and column.
+    """
+    columns = {}
+    for name, column in items.attributes.items():
+        if name in known and name not in OWN:
+            kind, values = known[name], column.tolist()
+            columns[name] = [_plain(value, kind) for value in values]
+            for item, value in zip(items.ids.tolist(), columns[name], strict=True):
+                if value is not None and type(value) not in ATTRIBUTE_TYPES[kind]:
+                    raise DataError(
+                        f'item "{item}": "{name}" is {value!r}, but this index holds a value of type {kind} there. '
+                        "Repair it, or leave the column out."
+                    )
+    return columns
+
+
+def entries_of(
+    items: Dataset, features: Dataset, method: Method, columns: Mapping[str, Sequence[Any]]
+) -> Iterator[Entries]:
     """The entries of items, some thousands at a time; an item's observations of one modality stay together.
 
     Args:
-        items: The items as they were given, for content and columns.
+        items: The items as they were given, for content, labels and split.
         features: The same items with features.
         method: Encodes them.
-        known: Attributes of the index; columns it does not know are left out.
+        columns: A value per item of each further attribute, from ``columns_of``.
     """
+    labels = _label_names(items)
     for modality, table in features.modalities.items():
         content = distinct_content(items[modality]) if items[modality].raw else None
         for part in _parts(table.item):
-            rows = table.item[part]
-            numbers = _numbers(rows)
-            columns = {
-                name: [_plain(value, known[name]) for value in column[rows]]
-                for name, column in items.attributes.items()
-                if name in known and name not in OWN
-            }
+            rows = table.item[part].tolist()
+            ids, numbers = items.ids[rows].tolist(), _numbers(table.item[part])
             yield Entries(
-                [f"{one}\x1f{modality}\x1f{k}" for one, k in zip(items.ids[rows].tolist(), numbers, strict=True)],
+                [SEPARATOR.join((one, modality, str(k))) for one, k in zip(ids, numbers, strict=True)],
                 method.encode(table.read(part), modality),
                 {
-                    "item": items.ids[rows].tolist(),
+                    "item": ids,
                     "modality": modality,
                     "number": numbers,
                     # an encoded table keeps one row of features for each distinct content, in order of appearance
                     "content": None if content is None else [content[k] for k in _stored(table, part)],
-                    "labels": _label_names(items, rows),
+                    "labels": [labels[row] for row in rows],
                     "split": None if items.split is None else items.split[rows].tolist(),
-                    **columns,
+                    **{name: [column[row] for row in rows] for name, column in columns.items()},
                 },
             )
+
+
+def of_items(index: Index, items: Sequence[str], modality: str | None = None) -> NDArray[np.int64]:
+    """Ids of the entries of some items, ascending.
+
+    Args:
+        index: Entries.
+        items: Ids of items; those that are not there are passed over.
+        modality: Only entries of this modality.
+    """
+    found: list[NDArray[np.int64]] = []
+    for start in range(0, len(items), BATCH):
+        where: Where = Field("item").isin(items[start : start + BATCH])
+        found.append(index.ids(where=where if modality is None else where & (Field("modality") == modality)))
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
 def nearest_items(
@@ -121,24 +162,54 @@ def nearest_items(
     while True:
         hits = index.search(codes, fetch, where=where, radius=radius)
         best: dict[int, float] = {}
+        horizon = (math.inf, 0)  # a code with more entries than were fetched says nothing about those behind its last
         for query in range(len(hits)):
             for entry, distance in zip(*hits[query], strict=True):
-                best[int(entry)] = min(float(distance), best.get(int(entry), np.inf))
-        ranked = sorted(best, key=lambda entry: (best[entry], entry))
+                best[int(entry)] = min(float(distance), best.get(int(entry), math.inf))
+            if hits.found[query] == fetch:
+                horizon = min(horizon, (float(hits.distances[query, -1]), int(hits.ids[query, -1])))
+        ranked = sorted((distance, entry) for entry, distance in best.items())
+        certain = np.array([entry for distance, entry in ranked if (distance, entry) <= horizon], dtype=np.int64)
         matches: dict[str, Match] = {}
-        for entry in index.get(np.array(ranked, dtype=np.int64)):
+        for entry in index.get(certain):
             if entry is not None and (item := str(entry.attributes["item"])) != without and item not in matches:
                 matches[item] = _match(item, best[entry.id], entry.attributes)
         # several entries of one item may fill an answer: fetch more until there are k items, or no more entries
-        if len(matches) >= k or int(hits.found.max(initial=0)) < fetch:
+        if len(matches) >= k or horizon[0] == math.inf:
             return list(matches.values())[:k]
         fetch *= 4
 
 
 def _match(item: str, distance: float, attributes: Mapping[str, Any]) -> Match:
-    labels = tuple(str(attributes["labels"]).split("|")) if attributes["labels"] else ()
+    labels = tuple(str(attributes["labels"]).split(SEPARATOR)) if attributes["labels"] else ()
     further = {name: value for name, value in attributes.items() if name not in OWN}
     return Match(item, distance, str(attributes["modality"]), attributes["content"], labels, further)
+
+
+def _nameable(names: Sequence[str]) -> bool:
+    """Whether an index can have attributes of these names."""
+    try:
+        IndexSpec("binary", bits=1, attributes=dict.fromkeys(names, "str"))
+    except UsageError:
+        return False
+    return True
+
+
+def _type_of(column: NDArray[Any]) -> str:
+    """The type of an attribute; a column of true, false and nothing arrives as objects."""
+    if column.dtype.kind == "O" and {type(value) for value in column.tolist()} - {type(None)} == {bool}:
+        return "bool"
+    return TYPES.get(column.dtype.kind, "str")
+
+
+def _plain(value: Any, kind: str) -> Any:
+    """A column's value as an index takes it; NaN, None and empty texts are missing."""
+    if value is None or value != value:
+        return None
+    if kind == "str":
+        return str(value) or None
+    # whole numbers beside gaps arrive as 1990.0
+    return int(value) if kind == "int" and isinstance(value, float) and value.is_integer() else value
 
 
 def _parts(item: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -155,8 +226,8 @@ def _parts(item: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 def _numbers(rows: NDArray[np.int64]) -> list[int]:
     """0, 1, 2, ... among the observations of each item; ``rows`` is sorted."""
-    first = np.searchsorted(rows, rows)
-    return [int(k) for k in np.arange(len(rows)) - first]
+    numbers: list[int] = (np.arange(len(rows)) - np.searchsorted(rows, rows)).tolist()
+    return numbers
 
 
 def _stored(table: Any, part: NDArray[np.int64]) -> list[int]:
@@ -164,20 +235,12 @@ def _stored(table: Any, part: NDArray[np.int64]) -> list[int]:
     return numbers
 
 
-def _label_names(items: Dataset, rows: NDArray[np.int64]) -> list[str | None]:
-    labels = items.labels
-    if labels is None:
-        return [None] * len(rows)
-    matrix = labels.matrix
+def _label_names(items: Dataset) -> list[str | None]:
+    """The classes of each item in one text; None if it has none."""
+    if items.labels is None:
+        return [None] * len(items)
+    matrix, names = items.labels.matrix, items.labels.names
     return [
-        "|".join(labels.names[k] for k in matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]) or None
-        for row in rows
+        SEPARATOR.join(names[k] for k in matrix.indices[start:end]) or None
+        for start, end in zip(matrix.indptr, matrix.indptr[1:], strict=False)
     ]
-
-
-def _plain(value: Any, kind: str) -> Any:
-    """A column's value as the index takes it; NaN and None are missing."""
-    plain = value.item() if isinstance(value, np.generic) else value
-    if plain is None or plain != plain:
-        return None
-    return str(plain) if kind == "str" else plain

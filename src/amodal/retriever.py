@@ -15,8 +15,8 @@ from amodal import index as indexes
 from amodal.codes import BinaryCodes, Codes, Embeddings
 from amodal.data import Dataset
 from amodal.encoders import Encoder, FeatureCache, choose_encoders, encode_dataset, get
-from amodal.entries import Match, entries_of, nearest_items, spec_for
-from amodal.errors import DataError, IndexMismatch, MethodError, MissingModality, UsageError, nearest
+from amodal.entries import Match, columns_of, entries_of, nearest_items, of_items, spec_for
+from amodal.errors import DataError, IndexMismatch, MethodError, MissingModality, ShapeError, UsageError, nearest
 from amodal.index import Field, Index, Where
 from amodal.index.copying import copy
 from amodal.index.where import parse
@@ -30,9 +30,10 @@ from amodal.progress import Progress
 if TYPE_CHECKING:
     from amodal.training import Training
 
-__all__ = ["Match", "Retriever"]
+__all__ = ["Match", "Retriever", "require_room"]
 
 FORMAT = 1
+FACTS = "retriever.json"
 
 
 class Retriever:
@@ -40,7 +41,7 @@ class Retriever:
 
     Args:
         method: Slug of a registered method, or a method object.
-        bits: Code length, for methods that have one.
+        bits: Code length; the method's own, usually 64, by default.
         encoders: Encoder of each raw modality, by name or as object; packaged ones by default.
         cache: Keep features of encoded content, so that a second run does not encode again.
         params: Further arguments of the method.
@@ -62,20 +63,20 @@ class Retriever:
         self,
         method: str | Method = "cich",
         *,
-        bits: int = 64,
+        bits: int | None = None,
         encoders: Mapping[str, str | Encoder] | None = None,
         cache: bool = True,
         **params: Any,
     ) -> None:
+        if bits is not None:
+            params["bits"] = bits
         if isinstance(method, str):
-            chosen = get_method(method)
-            if chosen.accepts("bits"):
-                params["bits"] = bits
-            method = chosen.create(**params)
+            method = get_method(method).create(**params)
         elif params:
-            raise UsageError(f"arguments {', '.join(params)} belong to a method given by name; yours is an object.")
+            raise UsageError(f"{', '.join(params)}: arguments belong to a method given by name; yours is an object.")
         self.method = method
         self._wanted, self._cache = encoders, cache
+        self._home: Path | None = None
         self.encoders_: dict[str, Encoder] = {}
         self.index_: Index | None = None
         self.left_out: list[str] = []
@@ -109,17 +110,22 @@ class Retriever:
         """
         from amodal.training import Training
 
-        self.encoders_ = choose_encoders(items, self._wanted)
-        features = self.features(items, progress, skip_bad=skip_bad)
+        self.left_out = []
+        encoders = choose_encoders(items, self._wanted)
+        features = self._encoded(items, encoders, progress, skip_bad=skip_bad)
+        held = None if validation is None else self._encoded(validation, encoders, progress, skip_bad=skip_bad)
         split = features.split
         learned = features.part("train") if split is not None and "train" in split else features
+        learned = learned.take(np.flatnonzero(learned.presence().any(axis=1))).seen_classes()
         training = training or Training()
         if training.progress is None:
             training = replace(training, progress=progress)
-        held = None if validation is None else self.features(validation, progress, skip_bad=skip_bad)
-        self.method.fit(learned.seen_classes(), validation=held, training=training)
-        first = next(name for name in features.names if len(features[name]))
-        codes = self.method.encode(features[first].read([0]), first)
+        self.close()
+        self.index_ = self._home = None  # what was indexed before belongs to another model
+        self.method.fit(learned, validation=held, training=training)
+        self.encoders_ = encoders
+        first = learned.names[0]
+        codes = self.method.encode(learned[first].read([0]), first)
         self.index_ = indexes.open("memory:", create=spec_for(items, codes, self.method.fingerprint()))
         self._write(items, features, replacing=False)
         return self
@@ -127,24 +133,34 @@ class Retriever:
     def add(self, items: Dataset, *, progress: Progress | None = None, skip_bad: bool = False) -> int:
         """Index further items, or further modalities of known ones. Returns the number of entries written.
 
+        All items are checked before the first is written.
+
         Raises:
-            DataError: If an observation is there already; use ``upsert``.
+            DataError: If an item's modality is there already (use ``upsert``), or content, features or columns do not
+                fit.
             MissingModality: If the model never learned a modality of the items.
         """
         return self._write(items, self.features(items, progress, skip_bad=skip_bad), replacing=False)
 
     def upsert(self, items: Dataset, *, progress: Progress | None = None, skip_bad: bool = False) -> int:
-        """Index items, replacing those that are there as a whole. Returns the number of entries written."""
+        """Index items, replacing those that are there as a whole. Returns the number of entries written.
+
+        An item that has fewer modalities than before loses the others.
+
+        Raises:
+            DataError: If content, features or columns do not fit.
+            MissingModality: If the model never learned a modality of the items.
+        """
         return self._write(items, self.features(items, progress, skip_bad=skip_bad), replacing=True)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Take items out of the index; ids that are not there are passed over. Returns how many items were removed."""
-        index, removed = self._index(), 0
-        for one in dict.fromkeys(map(str, ids)):
-            entries = index.ids(where=Field("item") == one)
-            removed += bool(len(entries) and index.delete(entries))
+        index = self._index()
+        entries = of_items(index, [str(one) for one in ids])
+        items = {entry.attributes["item"] for entry in index.get(entries) if entry is not None}
+        index.delete(entries)
         index.flush()
-        return removed
+        return len(items)
 
     def search(
         self,
@@ -163,16 +179,16 @@ class Retriever:
         a feature vector), the ``id`` of an indexed item, or a ``vector`` of codes.
 
         Args:
-            k: How many items.
+            k: How many items, at least 1.
             into: Search this modality only; all of them by default, where an item is as near as its nearest part.
             id: An indexed item, which is itself left out of the answer.
-            vector: Codes or embeddings of this model.
+            vector: A code or an embedding of this model; of several the nearest counts.
             where: Only entries for which this holds, for instance ``"year >= 1990"``.
-            radius: Only entries at most this far.
+            radius: Only entries at most this far: bits, or 1 - cosine.
             query: The modality and its content.
 
         Returns:
-            At most k items, nearest first.
+            At most k items, nearest first; of equally near ones always in the same order.
 
         Raises:
             UsageError: If not exactly one query is given, or the filter is wrong.
@@ -182,6 +198,8 @@ class Retriever:
         given = [name for name, value in {"id": id, "vector": vector, **query}.items() if value is not None]
         if len(given) != 1:
             raise UsageError(f"search by exactly one of id, vector or a modality; got {', '.join(given) or 'nothing'}.")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise UsageError(f"k, the number of items to find, is at least 1; got {k!r}.")
         if into is not None:
             self._check_modality(into)
         if id is not None:
@@ -212,26 +230,25 @@ class Retriever:
         """The items with features in the place of raw content, as the method takes them.
 
         Raises:
-            MissingModality: If the model never learned a raw modality of the items.
+            MissingModality: If the model never learned a modality of the items.
+            UsageError: If a modality is raw here and was learned from bare features.
             DataError: If content cannot be encoded and ``skip_bad`` is not set.
         """
-        raw = [name for name, table in items.modalities.items() if table.raw]
-        if not raw:
-            return items
-        for name in raw:
-            if self.encoders_ and name not in self.encoders_:
+        for name, table in items.modalities.items():
+            if len(table):
                 self._check_modality(name)
-        chosen = {name: self.encoders_[name] for name in raw if name in self.encoders_}
-        cache = FeatureCache() if self._cache else None
-        return encode_dataset(items, chosen, cache=cache, progress=progress, skip_bad=skip_bad, problems=self.left_out)
+        return self._encoded(items, self.encoders_, progress, skip_bad=skip_bad)
 
     def impute(self, items: Dataset, modality: str, *, progress: Progress | None = None) -> Imputation:
         """Imagine a modality for the items that lack it, where the method can.
 
         Raises:
             MethodError: If the method cannot impute; names those that can.
+            MissingModality: If the model never learned the modality.
         """
-        return self.method.impute(self.features(items, progress, skip_bad=False), modality)
+        if self.method.card.imputes:  # one that cannot refuses before anything is encoded
+            items = self.features(items, progress)
+        return self.method.impute(items, modality)
 
     def __len__(self) -> int:
         return 0 if self.index_ is None else self.index_.count()
@@ -239,25 +256,40 @@ class Retriever:
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write encoders' names, model and index as one folder, which appears complete or not at all.
 
+        A retriever that was loaded from this very folder is in it already, whatever was added since.
+
+        Args:
+            folder: Where to.
+            force: Replace a retriever that is there already.
+
         Raises:
-            UsageError: If the folder exists and ``force`` is not set.
+            UsageError: If the folder exists and ``force`` is not set, or is no retriever.
+            DataError: If it cannot be written.
         """
-        source, target = self._index(), Path(folder)
-        if target.exists() and not force:
-            raise UsageError(f"{target} exists already. Choose another place, or pass force=True (--force).")
+        target = Path(folder)
+        if self._home is not None and target.resolve() == self._home:
+            return target
+        source = self._index()
+        require_room(target, force=force)
         draft = target.with_name(f".{target.name}.part")
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        save_method(self.method, draft / "method")
-        encoders = {
-            m: {"name": e.name, "kind": e.kind, "fingerprint": e.fingerprint} for m, e in self.encoders_.items()
-        }
-        (draft / "retriever.json").write_text(json.dumps({"format": FORMAT, "encoders": encoders}, indent=2) + "\n")
-        with indexes.open(str(draft / "index"), create=source.spec) as target_index:
-            copy(source, target_index)
-        if target.exists():
-            shutil.rmtree(target)
-        draft.rename(target)
+        try:
+            draft.mkdir(parents=True)
+            save_method(self.method, draft / "method")
+            facts = {"format": FORMAT, "encoders": {name: _identity(one) for name, one in self.encoders_.items()}}
+            (draft / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+            with indexes.open(str(draft / "index"), create=source.spec) as target_index:
+                copy(source, target_index)
+            old = target.with_name(f".{target.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                target.rename(old)
+            draft.rename(target)
+        except OSError as error:
+            raise DataError(f"{target} cannot be written ({error}).") from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
         return target
 
     @classmethod
@@ -269,12 +301,7 @@ class Retriever:
             IndexMismatch: If model, encoders and index do not belong together.
         """
         place = Path(folder)
-        try:
-            facts = json.loads((place / "retriever.json").read_text())
-        except (OSError, ValueError) as error:
-            raise DataError(f"{place} is no saved retriever: retriever.json cannot be read ({error}).") from error
-        if facts.get("format") != FORMAT:
-            raise DataError(f"{place} has format {facts.get('format')}; this version reads format {FORMAT}.")
+        facts = _facts(place)
         found = cls(load_method(place / "method"))
         for modality, wanted in facts["encoders"].items():
             encoder = get(wanted["name"], kind=wanted["kind"])
@@ -284,8 +311,11 @@ class Retriever:
                     f"that encoder is {encoder.fingerprint}. Install the versions it was made with, or fit again."
                 )
             found.encoders_[modality] = encoder
+        if not (place / "index" / "catalogue.sqlite").is_file():
+            raise DataError(f"{place} is damaged: its index is missing. Restore it, or fit again.")
         fingerprint = found.method.fingerprint()
         found.index_ = indexes.open(str(place / "index"), readonly=readonly, fingerprint=fingerprint)
+        found._home = place.resolve()
         return found
 
     def close(self) -> None:
@@ -303,17 +333,36 @@ class Retriever:
         if name not in self.method.widths_:
             raise MissingModality(nearest(name, self.method.widths_, what="modality") + " The model never learned it.")
 
-    def _write(self, items: Dataset, features: Dataset, *, replacing: bool) -> int:
-        index, written = self._index(), 0
-        for name, table in features.modalities.items():
-            if len(table):
-                self._check_modality(name)
-        stale = (
-            {int(entry) for one in items.ids.tolist() for entry in index.ids(where=Field("item") == one)}
-            if replacing
-            else set()
+    def _encoded(
+        self, items: Dataset, encoders: Mapping[str, Encoder], progress: Progress | None, *, skip_bad: bool
+    ) -> Dataset:
+        """The items with features; a raw modality without any observation stays as it is."""
+        raw = {name: name for name, table in items.modalities.items() if table.raw and len(table)}
+        for name in raw:
+            if name not in encoders:
+                raise UsageError(
+                    f'modality "{name}" was learned from bare features, but here it holds raw content. Encode it in '
+                    "the way that made those features."
+                )
+        encoded = encode_dataset(
+            items.only(**raw),
+            {name: encoders[name] for name in raw},
+            cache=FeatureCache() if raw and self._cache else None,
+            progress=progress,
+            skip_bad=skip_bad,
+            problems=self.left_out,
         )
-        for entries in entries_of(items, features, self.method, index.spec.attributes):
+        return replace(items, modalities={**items.modalities, **encoded.modalities})
+
+    def _write(self, items: Dataset, features: Dataset, *, replacing: bool) -> int:
+        """Index items of which ``features`` are the features; nothing is written unless all can be."""
+        index, written = self._index(), 0
+        columns = columns_of(items, index.spec.attributes)
+        self._check_features(features)
+        if not replacing:
+            self._check_new(features)
+        stale = set(of_items(index, items.ids.tolist()).tolist()) if replacing else set()
+        for entries in entries_of(items, features, self.method, columns):
             (index.upsert if replacing else index.add)(entries.keys, entries.codes, entries.attributes)
             written += len(entries.keys)
             stale.difference_update(indexes.id_of(key) for key in entries.keys)
@@ -323,11 +372,68 @@ class Retriever:
         index.flush()
         return written
 
+    def _check_features(self, features: Dataset) -> None:
+        for name, table in features.modalities.items():
+            if len(table):
+                self._check_modality(name)
+                if table.dim != self.method.widths_[name]:
+                    raise ShapeError(
+                        f'modality "{name}" was learned with features of width {self.method.widths_[name]}; these '
+                        f"items have width {table.dim}."
+                    )
+                table.check_finite(name, features.ids)
+
+    def _check_new(self, features: Dataset) -> None:
+        index = self._index()
+        for name, table in features.modalities.items():
+            known = of_items(index, features.ids[np.unique(table.item)].tolist(), name)
+            if len(known):
+                (first,) = index.get(known[:1])
+                item = "" if first is None else first.attributes["item"]
+                raise DataError(
+                    f'item "{item}" has its {name} in the index already. Use upsert to replace the item (--replace).'
+                )
+
     def _stored(self, item: str) -> Codes:
         index = self._index()
-        entries = index.get(index.ids(where=Field("item") == item))
-        vectors = [entry.vector for entry in entries if entry is not None]
+        vectors = [entry.vector for entry in index.get(of_items(index, [item])) if entry is not None]
         if not vectors:
             raise DataError(f'no item "{item}" is indexed.')
         stacked = np.stack(vectors)
         return BinaryCodes(stacked, index.spec.bits) if index.spec.bits else Embeddings(stacked)
+
+
+def require_room(folder: Path, *, force: bool) -> None:
+    """Refuse to save a retriever over something that is there already.
+
+    Args:
+        folder: Where it shall be saved.
+        force: A retriever may be replaced; never anything else.
+
+    Raises:
+        UsageError: If it may not.
+    """
+    if not folder.exists():
+        return
+    if not force:
+        raise UsageError(f"{folder} exists already. Choose another place, or pass force=True (--force).")
+    if not (folder / FACTS).is_file():
+        raise UsageError(f"{folder} exists and is no saved retriever, so it is not replaced. Choose another place.")
+
+
+def _identity(encoder: Encoder) -> dict[str, str]:
+    return {"name": encoder.name, "kind": encoder.kind, "fingerprint": encoder.fingerprint}
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What a saved retriever says about itself."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        version, _ = facts["format"], facts["encoders"]
+    except FileNotFoundError:
+        raise DataError(f"{folder} is no saved retriever: there is no {folder / FACTS}.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} is damaged: {FACTS} cannot be read ({error}). Restore it, or fit again.") from error
+    if version != FORMAT:
+        raise DataError(f"{folder} has format {version}; this version reads format {FORMAT}.")
+    return facts

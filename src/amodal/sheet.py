@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from amodal.data.files import replacing
 from amodal.encoders import guess_kind
 from amodal.encoders.pictures import open_picture
 from amodal.entries import Match
@@ -27,18 +28,24 @@ class Search:
     Attributes:
         modality: What was asked with.
         content: The query: a text, or the path of a picture.
-        labels: Classes of the query, if known; answers that share one are marked.
         matches: What was found, nearest first.
+        labels: Classes of the query, if known; answers that share one are marked.
+        name: What to call a query that is a picture.
     """
 
     modality: str
     content: str
-    labels: tuple[str, ...]
     matches: Sequence[Match]
+    labels: tuple[str, ...] = ()
+    name: str = ""
+
+    def shared(self, match: Match) -> str | None:
+        """The first class that query and answer share, if any."""
+        return next((label for label in self.labels if label in match.labels), None)
 
 
 def write_sheet(
-    path: Path,
+    path: str | Path,
     title: str,
     searches: Sequence[Search],
     *,
@@ -49,21 +56,23 @@ def write_sheet(
     """Write the page; it opens without a network, prints, and follows the reader's light or dark setting.
 
     Args:
-        path: The file; written beside its place and renamed.
+        path: The file; it is there as a whole or not at all.
         title: Heading.
-        searches: What to show.
+        searches: What to show, grouped by modality in the order in which they come.
         lead: A sentence below the heading.
         figures: Rows of a table of numbers, the first being its head.
         notes: Sentences at the foot.
     """
-    environment = Environment(loader=PackageLoader("amodal"), autoescape=select_autoescape(default=True))
-    environment.filters["thumbnail"] = _thumbnail
-    page = environment.get_template("sheet.html").render(
-        title=title, searches=searches, lead=lead, figures=figures, notes=notes
+    environment = Environment(
+        loader=PackageLoader("amodal"), autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True
     )
-    draft = path.with_suffix(".part")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(path)
+    environment.filters["thumbnail"] = _thumbnail
+    groups = {one.modality: [other for other in searches if other.modality == one.modality] for one in searches}
+    page = environment.get_template("sheet.html").render(
+        title=title, groups=groups, lead=lead, figures=figures, notes=notes
+    )
+    with replacing(path) as part:
+        part.write_text(page, encoding="utf-8")
 
 
 def _thumbnail(content: str | None) -> str | None:

@@ -11,14 +11,17 @@ import typer
 from amodal._version import __version__
 from amodal.cli import bench, data, info, model
 from amodal.cli.console import fail, settings
-from amodal.errors import AmodalError
 
 __all__ = ["app", "main"]
+
+INTERRUPTED = 130  #: exit status of a program that Ctrl-C has ended
 
 app = typer.Typer(
     name="amodal",
     help="Cross-modal retrieval that learns from incomplete data.",
+    epilog="Begin with: amodal demo",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -35,7 +38,7 @@ def _version(*, wanted: bool) -> None:
 def start(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    threads: Annotated[int, typer.Option("--threads", help="Threads for numerical work; 0 for all cores.")] = 0,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads for numerical work; 0 for all.")] = 0,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Cross-modal retrieval that learns from incomplete data."""
@@ -53,13 +56,12 @@ info.register(app)
 
 
 def main() -> None:
-    """Run the program; a user's mistake ends in a sentence and an exit status, never in a traceback."""
+    """Run the program; whatever goes wrong ends in a sentence and an exit status, never in a traceback."""
     try:
         app()
-    except AmodalError as error:
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("Interrupted. Finished work is kept; run the same command again to go on.", file=sys.stderr)  # noqa: T201
+        raise
+    except Exception as error:
         sys.exit(fail(error))
-    except OSError as error:
-        sys.exit(fail(error))
-    except KeyboardInterrupt:
-        print("Interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)  # noqa: T201
-        sys.exit(130)

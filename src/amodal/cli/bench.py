@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from amodal.cli.console import bars, emit, note, table
-from amodal.cli.options import Json, Sets, assignments
-from amodal.errors import MethodError
+from amodal.cli.data import load
+from amodal.cli.options import Data, Json, Modalities, Sets, assignments
+from amodal.errors import DataError, MethodError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from amodal.benchmark import Row
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Run methods on data under one protocol, and print tables.", no_args_is_help=True)
+app = typer.Typer(help="Run methods under one protocol, and print tables.", no_args_is_help=True)
 
 
 @app.command()
 def run(
-    dataset: Annotated[str, typer.Argument(help="A name under $AMODAL_DATA, or a path to data with features.")],
+    dataset: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder for results.jsonl; what is there is not repeated.")],
-    modalities: Annotated[str | None, typer.Option(help="Which, for instance image,text=text_minilm.")] = None,
+    modalities: Modalities = None,
     methods: Annotated[str, typer.Option(help="Methods, apart by commas.")] = "cich,label_regression",
     settings: Annotated[str, typer.Option(help="Missing settings of the training items, apart by commas.")] = "hard",
     protocol: Annotated[str, typer.Option(help="Who queries whom; see: amodal list protocols.")] = "heldout",
@@ -33,17 +38,18 @@ def run(
 ) -> None:
     """Fit and evaluate a grid of methods, settings, code lengths and seeds."""
     from amodal.benchmark import plan, run_grid, summarise
-    from amodal.data import pick, read
+    from amodal.data.settings import resolve
     from amodal.training import Training
 
-    data = read(dataset)
-    data = pick(data, modalities) if modalities else data
+    data, _ = load(dataset, modalities, skip_bad=False)
+    for setting in _words(settings):
+        resolve(setting, data.names)  # an unknown one is refused before anything runs
     runs = plan(
         data.name,
         _words(methods),
         _words(settings),
         protocol=protocol,
-        bits=[int(word) for word in _words(bits)],
+        bits=_lengths(bits),
         seeds=seeds,
         params=assignments(sets),
         preset=preset,
@@ -72,7 +78,13 @@ def show(
     """Print the table of finished runs."""
     from amodal.benchmark import read_results, summarise
 
-    rows = summarise(read_results(out), measure)
+    records = read_results(out)
+    if not records:
+        raise DataError(f"{out} holds no results. Make some: amodal bench run DATASET --out {out}")
+    known = {name for record in records for name in record["metrics"]}
+    if measure not in known:
+        raise UsageError(nearest(measure, known, what="measure"))
+    rows = summarise([record for record in records if measure in record["metrics"]], measure)
     if json:
         emit({"rows": [vars(row) for row in rows]})
     else:
@@ -83,14 +95,21 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _print(rows: list, measure: str = "map") -> None:  # type: ignore[type-arg]
+def _lengths(text: str) -> list[int]:
+    try:
+        return [int(word) for word in _words(text)]
+    except ValueError:
+        raise UsageError(f'--bits needs whole numbers apart by commas, for instance 32,64; got "{text}".') from None
+
+
+def _print(rows: Sequence[Row], measure: str = "map") -> None:
     """One table for each protocol: results of different protocols are never compared."""
     for protocol in dict.fromkeys(row.protocol for row in rows):
         chosen = [row for row in rows if row.protocol == protocol]
-        ways = list(chosen[0].cells)
+        ways = list(dict.fromkeys(way for row in chosen for way in row.cells))
         cells = [
             (row.dataset, row.setting, row.method, row.bits or "real", *(_cell(row.cells.get(way)) for way in ways),
-             f"{row.control:.3f}", f"{sum(row.chance.values()) / len(row.chance):.3f}", row.seeds, f"{row.seconds:.1f}")
+             f"{row.control:.3f}", _chance(row, measure), row.seeds, f"{row.seconds:.1f}")
             for row in chosen
         ]  # fmt: skip
         columns = ("data", "setting", "method", "bits", *ways, "control", "chance", "seeds", "fit s")
@@ -103,3 +122,8 @@ def _cell(value: tuple[float, float] | None) -> str:
         return "-"
     mean, sd = value
     return f"{mean:.3f}" if sd != sd else f"{mean:.3f} ± {sd:.3f}"
+
+
+def _chance(row: Row, measure: str) -> str:
+    """The floor of mAP; rows know no other."""
+    return f"{sum(row.chance.values()) / len(row.chance):.3f}" if measure == "map" else "-"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 from amodal.errors import AmodalError
 from amodal.progress import Progress
 
-__all__ = ["SCHEMA", "Settings", "bars", "emit", "fail", "note", "settings", "table"]
+__all__ = ["SCHEMA", "Settings", "bars", "emit", "fail", "left_out", "note", "settings", "table"]
 
 SCHEMA = 1  #: version of what ``--json`` prints
 
@@ -77,36 +78,49 @@ def _lines() -> Progress:
     return progress
 
 
-def emit(value: Any) -> None:
-    """A result as JSON on stdout, with the version of its schema."""
-    body = {"schema": SCHEMA, **value} if isinstance(value, Mapping) else value
-    print(json.dumps(body, indent=2, ensure_ascii=False, default=str))  # noqa: T201
+def emit(value: Mapping[str, Any]) -> None:
+    """A result as JSON on stdout, with the version of its schema; NaN and infinity, which JSON lacks, are null."""
+    text = json.dumps(_plain({"schema": SCHEMA, **value}), indent=2, ensure_ascii=False, allow_nan=False)
+    print(text)  # noqa: T201
+
+
+def _plain(value: Any) -> Any:
+    """The same in what JSON knows."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if hasattr(value, "tolist"):  # a NumPy number or array
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def note(text: str) -> None:
     """A line for people, on stdout."""
-    from rich.console import Console
+    print(text)  # noqa: T201
 
-    Console(highlight=False, soft_wrap=True).print(text)
+
+def left_out(sentences: Sequence[str]) -> None:
+    """What --skip-bad went past, a line each; nothing if there was nothing."""
+    if sentences:
+        note(f"Left out ({len(sentences)}):\n" + "\n".join(f"  {sentence}" for sentence in sentences))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
     """A table for people, on stdout; numbers to the right."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     sheet = Table(title=title or None, caption=caption or None, title_justify="left", caption_justify="left")
-    numeric = [
-        all(isinstance(row[k], int | float) or str(row[k])[:1] in ".0123456789-" for row in rows)
-        for k in range(len(columns))
-    ]
-    for name, right in zip(columns, numeric, strict=True):
-        sheet.add_column(name, justify="right" if right and rows else "left", overflow="fold")
+    for k, name in enumerate(columns):
+        numeric = rows and all(isinstance(row[k], int | float) or str(row[k])[:1] in "0123456789.-" for row in rows)
+        sheet.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        sheet.add_row(*(escape(str(cell)) for cell in row))
+        sheet.add_row(*map(str, row))
     width = None if sys.stdout.isatty() else 160
-    Console(highlight=False, width=width).print(sheet)
+    Console(highlight=False, markup=False, emoji=False, width=width).print(sheet)
 
 
 def fail(error: Exception) -> int:
@@ -117,5 +131,16 @@ def fail(error: Exception) -> int:
         traceback.print_exception(error)
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     label = "\x1b[31merror:\x1b[0m" if colour else "error:"
-    print(f"{label} {error}", file=sys.stderr)  # noqa: T201
+    print(f"{label} {_sentence(error)}", file=sys.stderr)  # noqa: T201
     return error.exit_code if isinstance(error, AmodalError) else 1
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, AmodalError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return (
+        f"{type(error).__name__}: {error}. amodal did not expect this; please report what "
+        f'"amodal --debug {" ".join(sys.argv[1:])}" prints.'
+    )

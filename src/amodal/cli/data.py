@@ -3,48 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amodal.cli.console import emit, note, table
-from amodal.cli.options import Json
-from amodal.errors import DataError
+from amodal.cli.console import emit, left_out, note, table
+from amodal.cli.options import Data, Json, Modalities, Skip
+from amodal.errors import DataError, UsageError
 
-__all__ = ["app"]
+if TYPE_CHECKING:
+    from amodal.data import Dataset
+
+__all__ = ["app", "load"]
 
 app = typer.Typer(help="Show, check and thin out data.", no_args_is_help=True)
-Data = Annotated[str, typer.Argument(help="A file, a folder, or a name under $AMODAL_DATA.")]
-Modalities = Annotated[str | None, typer.Option(help="Which, for instance image,text=text_minilm.")]
-Skip = Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be used, list it, and go on.")]
 
 
-def load(path: str, modalities: str | None, *, skip_bad: bool) -> tuple[Any, list[str]]:
-    """Read data as several verbs do; what was left out is returned as sentences."""
+def load(path: str, modalities: str | None, *, skip_bad: bool) -> tuple[Dataset, list[str]]:
+    """Read data as all verbs do; what was left out is returned as sentences."""
     from amodal.data import pick, read
 
     problems: list[str] = []
-    data = read(path, skip_bad=skip_bad, problems=problems)
-    return (pick(data, modalities) if modalities else data), problems
+    if modalities is None:
+        return read(path, skip_bad=skip_bad, problems=problems), problems
+    columns = [word.rpartition("=")[2].strip() for word in modalities.split(",")]
+    data = read(path, modalities=[name for name in columns if name], skip_bad=skip_bad, problems=problems)
+    return pick(data, modalities), problems
 
 
 @app.command()
 def show(
     path: Data,
     modalities: Modalities = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw it: a .png or .svg file to write.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw it too: a .png or .svg file to write.")] = None,
     skip_bad: Skip = False,
     json: Json = False,
 ) -> None:
     """Draw what is there and what is missing."""
     from amodal.data import describe, draw
+    from amodal.data.files import replacing
 
-    data, _ = load(path, modalities, skip_bad=skip_bad)
+    if picture is not None and picture.suffix not in (".png", ".svg"):
+        raise UsageError(f"--picture {picture}: the file must end in .png or .svg.")
+    data, problems = load(path, modalities, skip_bad=skip_bad)
     summary = describe(data)
     if picture is not None:
-        picture.write_bytes(draw(data, "png" if picture.suffix == ".png" else "svg"))
+        with replacing(picture) as part:
+            part.write_bytes(draw(data, "png" if picture.suffix == ".png" else "svg"))
     if json:
-        emit(summary.as_dict())
+        emit({**summary.as_dict(), "left_out": problems})
         return
     rows = [
         (name, m.kind, m.width or "-", m.items, m.observations, m.most, f"{summary.all.missing[name]:.1%}")
@@ -59,6 +66,7 @@ def show(
     table("What items have", ("split", "items", *patterns), cells)
     if picture is not None:
         note(f"Picture: {picture}")
+    left_out(problems)
 
 
 def _bar(part: int, whole: int) -> str:
@@ -67,20 +75,25 @@ def _bar(part: int, whole: int) -> str:
 
 
 @app.command()
-def check(path: Data, modalities: Modalities = None, skip_bad: Skip = False, json: Json = False) -> None:
-    """Report overlap of splits, duplicates, empty labels, missing files, label order, and what is missing."""
+def check(path: Data, modalities: Modalities = None, json: Json = False) -> None:
+    """Report what may spoil results; exit status 3 if something does.
+
+    Overlap of splits, repeated ids and contents, empty labels, missing and unreadable files, the order of labels, and
+    how much is missing.
+    """
     from amodal.data import check as check_data
 
-    data, problems = load(path, modalities, skip_bad=skip_bad)
+    data, problems = load(path, modalities, skip_bad=True)
     findings = check_data(data, problems)
     if json:
         emit({"findings": [vars(finding) for finding in findings]})
     else:
         rows = [(f.severity, f.sentence, ", ".join(f.examples)) for f in findings]
+        rows = rows or [("note", "nothing to remark on.", "")]
         table(f"{data.name}: {len(data):,} items", ("severity", "finding", "for instance"), rows)
     errors = sum(finding.severity == "error" for finding in findings)
     if errors:
-        raise DataError(f"{errors} of {len(findings)} findings must be mended before these data can be used.")
+        raise DataError(f"{errors} of {len(findings)} findings are errors: mend them before you use these data.")
 
 
 @app.command()
@@ -94,7 +107,7 @@ def mask(
     modalities: Modalities = None,
     json: Json = False,
 ) -> None:
-    """Draw who keeps what, as a file with a hash that another person can load."""
+    """Draw who keeps what, as a file that another person can load."""
     from amodal.data import Mask
 
     data, _ = load(path, modalities, skip_bad=False)
@@ -103,4 +116,5 @@ def mask(
     if json:
         emit({"file": str(out), "sha256": drawn.sha256, "patterns": drawn.counts()})
     else:
-        note(f"{out}: {drawn.counts()} sha256 {drawn.sha256}")
+        kept = ", ".join(f"{name} {count:,}" for name, count in drawn.counts().items())
+        note(f"{out}: {kept}\nsha256 {drawn.sha256}")

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from amodal.cli.console import emit, note, table
+from amodal.cli.options import Json
 from amodal.errors import UsageError, nearest
 
 __all__ = ["register"]
 
 KINDS = ("methods", "protocols", "settings", "encoders", "readers", "indexes", "mechanisms")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+INDEXES = {"file": "a folder: photos.amodal, or file:photos.amodal", "memory": "gone when closed: memory:"}
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def list_(
     kind: Annotated[str, typer.Argument(help=f"What to list: {', '.join(KINDS)}.")] = "methods", json: Json = False
 ) -> None:
-    """List registered methods, protocols, settings, encoders, readers, indexes or mechanisms."""
+    """List methods, protocols, settings, encoders and other names."""
     if kind not in KINDS:
         raise UsageError(nearest(kind, KINDS, what="kind of list"))
     rows = _rows(kind)
@@ -55,12 +56,12 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         from amodal import encoders
 
         packaged = [encoders.get(name) for name in encoders.names()]
-        rows = [{"name": e.name, "summary": f"{e.kind}, {e.dim or 'any'} wide"} for e in packaged]
+        rows = [{"name": e.name, "summary": f"{e.kind} → {e.dim or 'any'} numbers"} for e in packaged]
         return [*rows, {"name": "hf:<model>", "summary": "any model or folder that transformers can open"}]
     if kind == "indexes":
         from amodal import index
 
-        return [{"name": scheme, "summary": f"{scheme}:..."} for scheme in index.schemes()]
+        return [{"name": scheme, "summary": INDEXES.get(scheme, f"{scheme}:...")} for scheme in index.schemes()]
     from amodal import data
 
     if kind == "readers":
@@ -70,7 +71,7 @@ def _rows(kind: str) -> list[dict[str, Any]]:
 
 
 def doctor(json: Json = False) -> None:
-    """Say what is installed, on what machine, and which data are at hand."""
+    """Say what is installed, on what machine, with which data."""
     from amodal.diagnosis import diagnose
 
     facts = diagnose()

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amodal.cli.console import bars, emit, note, table
-from amodal.cli.data import Data, Modalities, Skip, load
-from amodal.cli.options import Json, Sets, assignments
+from amodal.cli.console import bars, emit, left_out, note, table
+from amodal.cli.data import load
+from amodal.cli.options import Data, Force, Json, Modalities, Sets, Skip, assignments
+from amodal.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from amodal.data import Dataset
     from amodal.evaluation import Evaluation
     from amodal.retriever import Retriever
 
 __all__ = ["register"]
 
 Model = Annotated[Path, typer.Argument(help="A folder that fit has written.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +36,11 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of gaps and learning.")] = 0,
     json: Json = False,
 ) -> None:
-    """Learn from emoji of which most have lost picture or words, search both ways, and write a page."""
+    """Learn from emoji with gaps, search both ways, write a page.
+
+    Of the training items 10 % keep picture and words, 45 % only the picture, 45 % only the words. A second run starts
+    from cached features.
+    """
     from amodal.demo import run_demo
 
     with bars() as progress:
@@ -45,20 +51,22 @@ def demo(
             "control": done.control.metrics, "page": str(done.page), "model": str(done.model),
         })  # fmt: skip
         return
-    for one in done.searches:
-        found = ", ".join(str(m.attributes.get("name") or m.item) for m in one.matches[:5])
-        note(f"[b]{one.modality}[/b] {Path(one.content).name if one.modality == 'image' else one.content} → {found}")
+    rows = [
+        (one.modality, one.name, ", ".join(match.attributes["name"] for match in one.matches[:5]))
+        for one in done.searches
+    ]
+    table("Searches among held-out emoji", ("by", "query", "nearest"), rows)
     kept = ", ".join(f"{name} {count:,}" for name, count in done.patterns.items())
-    note(f"\nLearned from training items with gaps: {kept}. {bits}-bit codes; queries and answers held out.")
+    note(f"Training items: {kept}. {bits}-bit codes.")
     _print_evaluation(done.found, done.control)
-    note(f"Look at the pictures: {done.page}\nThe model: {done.model}  (amodal search {done.model} --text ...)")
+    note(f'Look at the pictures: {done.page}\nSearch on: amodal search {done.model} --text "a red flower"')
 
 
 def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder for model and index.")],
     method: Annotated[str, typer.Option(help="Which method; see: amodal list.")] = "cich",
-    bits: Annotated[int, typer.Option(help="Code length.")] = 64,
+    bits: Annotated[int | None, typer.Option(help="Code length; the method's own by default.")] = None,
     modalities: Modalities = None,
     preset: Annotated[str | None, typer.Option(help="A published configuration of the method.")] = None,
     sets: Sets = None,
@@ -77,27 +85,22 @@ def fit(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Learn from data with gaps, index them, and save both as one folder."""
-    from amodal.data import hold_out
-    from amodal.errors import UsageError
+    """Learn from data with gaps, index them, save both as a folder.
+
+    Items of the split "train" are learned from if there is such a split, else all; all are indexed.
+    """
     from amodal.methods import get
-    from amodal.retriever import Retriever
+    from amodal.retriever import Retriever, require_room
     from amodal.training import Training
 
-    if out.exists() and not force:
-        raise UsageError(f"{out} exists already. Choose another place, or pass --force.")
+    require_room(out, force=force)
     if resume and checkpoints is None:
         raise UsageError("--resume needs --checkpoints: the folder in which the interrupted run left its checkpoint.")
-    chosen = get(method)
-    params = {**({"bits": bits} if chosen.accepts("bits") else {}), **assignments(sets)}
-    shop = Retriever(
-        chosen.create(preset=preset, **params), encoders={k: str(v) for k, v in assignments(encoder).items()}
-    )
+    params = {**({} if bits is None else {"bits": bits}), **assignments(sets)}
+    encoders = assignments(encoder, "--encoder", "image=hf:FOLDER")
+    shop = Retriever(get(method).create(preset=preset, **params), encoders=encoders)
     items, problems = load(data, modalities, skip_bad=skip_bad)
-    held = None
-    if patience is not None:
-        learned = items.part("train") if items.split is not None and "train" in items.split else items
-        items, held = hold_out(learned, validation)
+    items, held = (items, None) if patience is None else _set_apart(items, validation)
     training = Training(device=device, precision=precision, folder=checkpoints, resume=resume, patience=patience)
     with bars() as progress:
         shop.fit(items, validation=held, training=training, progress=progress, skip_bad=skip_bad)
@@ -107,7 +110,18 @@ def fit(
         emit({"model": str(out), "entries": len(shop), "method": method, "left_out": left})
     else:
         note(f"{out}: {method}, {len(shop):,} entries of {len(items):,} items")
-        _print_left(left)
+        left_out(left)
+
+
+def _set_apart(items: Dataset, share: float) -> tuple[Dataset, Dataset]:
+    """The items with some of the training ones in a split "validation", and these once more."""
+    import numpy as np
+
+    from amodal.data import hold_out
+
+    split = items.split if items.split is not None else np.full(len(items), "train")
+    _, held = hold_out(items.take(split == "train"), share)
+    return replace(items, split=np.where(np.isin(items.ids, held.ids), "validation", split)), held
 
 
 def evaluate(
@@ -117,21 +131,33 @@ def evaluate(
     skip_bad: Skip = False,
     json: Json = False,
 ) -> None:
-    """Measure a model on the held-out items of data, beside chance and the control learned from its training items."""
+    """Measure a model on held-out items, beside chance and control.
+
+    The split "test" asks and is searched. The control, label_regression, learns from the split "train" as it is here.
+    """
     from amodal.evaluation import arrange, get_protocol
     from amodal.evaluation import evaluate as measure
     from amodal.methods import get
 
-    items, _ = load(data, modalities, skip_bad=skip_bad)
+    items, problems = load(data, modalities, skip_bad=skip_bad)
+    if items.split is None:
+        raise DataError(f'{data}: has no split, so nothing was held out. Add a column "split" with train and test.')
     shop = _open(model)
     with bars() as progress:
-        arrangement = arrange(shop.features(items, progress), get_protocol("heldout"))
+        arrangement = arrange(shop.features(items, progress, skip_bad=skip_bad), get_protocol("heldout"))
         found = measure(shop.method, arrangement)
-        control = measure(get("label_regression").create().fit(arrangement.train.seen_classes()), arrangement)
+        control = get("label_regression").create()
+        control.fit(arrangement.train.seen_classes(), validation=arrangement.validation)
+        beside = measure(control, arrangement)
+    left = [*problems, *shop.left_out]
     if json:
-        emit({"protocol": "heldout", "metrics": found.metrics, "counts": found.counts, "control": control.metrics})
+        emit({
+            "protocol": "heldout", "metrics": found.metrics, "counts": found.counts, "absent": found.absent,
+            "control": beside.metrics, "left_out": left,
+        })  # fmt: skip
     else:
-        _print_evaluation(found, control)
+        _print_evaluation(found, beside)
+        left_out(left)
 
 
 def encode(
@@ -142,20 +168,22 @@ def encode(
     skip_bad: Skip = False,
     json: Json = False,
 ) -> None:
-    """Write the codes of data, each observation from its own modality alone."""
+    """Write the codes of data, each from its own modality alone."""
     from amodal.evaluation import encode_items, save_codes
 
-    items, _ = load(data, modalities, skip_bad=skip_bad)
+    items, problems = load(data, modalities, skip_bad=skip_bad)
     shop = _open(model)
     with bars() as progress:
         features = shop.features(items, progress, skip_bad=skip_bad)
         codes = encode_items(shop.method, features)
     save_codes(out, codes, features)
     counts = {name: len(rows) for name, rows in codes.items()}
+    left = [*problems, *shop.left_out]
     if json:
-        emit({"file": str(out), "codes": counts})
+        emit({"file": str(out), "codes": counts, "left_out": left})
     else:
         note(f"{out}: " + ", ".join(f"{count:,} of {name}" for name, count in counts.items()))
+        left_out(left)
 
 
 def add(
@@ -166,7 +194,10 @@ def add(
     skip_bad: Skip = False,
     json: Json = False,
 ) -> None:
-    """Index further items; what has been acknowledged survives a killed process."""
+    """Index further items, or further modalities of known ones.
+
+    What has been acknowledged survives a killed process.
+    """
     items, problems = load(data, modalities, skip_bad=skip_bad)
     shop = _open(model, write=True)
     with bars() as progress:
@@ -176,7 +207,7 @@ def add(
         emit({"model": str(model), "written": written, "entries": len(shop), "left_out": left})
     else:
         note(f"{model}: {written:,} entries written, {len(shop):,} in all")
-        _print_left(left)
+        left_out(left)
 
 
 def delete(model: Model, ids: Annotated[list[str], typer.Argument(help="Ids of items.")], json: Json = False) -> None:
@@ -202,27 +233,37 @@ def search(
     html: Annotated[Path | None, typer.Option(help="Write a page with the pictures found.")] = None,
     json: Json = False,
 ) -> None:
-    """Find the nearest items by words, a picture, an item or any other modality."""
-    query: dict[str, Any] = {"text": text, "image": None if image is None else str(image), "id": id}
-    name, _, content = (by or "").partition("=")
-    query |= {name: content} if name else {}
+    """Find the nearest items by words, a picture or an item."""
+    asked, content = _query(text, image, id, by)
     shop = _open(model)
-    matches = shop.search(k=k, into=into, where=where, radius=radius, **query)
+    codes = None if id is not None else shop.encode(content, asked)
+    matches = shop.search(k=k, into=into, where=where, radius=radius, id=id, vector=codes)
     if html is not None:
         from amodal.sheet import Search, write_sheet
 
-        asked, what = next((name, value) for name, value in query.items() if value is not None)
-        write_sheet(html, f"amodal search {model.name}", [Search(asked, str(what), (), matches)])
+        write_sheet(html, f"amodal search {model.name}", [Search(asked, content, matches)])
     if json:
-        emit({"matches": [vars(match) for match in matches]})
+        emit({"matches": [vars(match) for match in matches], "page": None if html is None else str(html)})
         return
     rows = [
-        (k + 1, f"{m.distance:g}", m.item, m.modality, m.content or "", ", ".join(m.labels))
-        for k, m in enumerate(matches)
+        (rank, f"{m.distance:g}", m.item, m.modality, m.content or "", ", ".join(m.labels))
+        for rank, m in enumerate(matches, 1)
     ]
     table("", ("", "distance", "item", "matched", "content", "labels"), rows)
     if html is not None:
         note(f"Page: {html}")
+
+
+def _query(text: str | None, image: Path | None, id: str | None, by: str | None) -> tuple[str, str]:
+    """What to search by, and its content."""
+    name, _, content = (by or "").partition("=")
+    if by is not None and not (name and content):
+        raise UsageError(f'--by needs name=content, for instance --by sketch=shoe.png; got "{by}".')
+    options = [("text", text), ("image", image), ("id", id), (name, content or None)]
+    given = [(asked, str(what)) for asked, what in options if what is not None]
+    if len(given) != 1:
+        raise UsageError(f"search by exactly one of --text, --image, --id and --by; got {len(given)} of them.")
+    return given[0]
 
 
 def impute(
@@ -233,7 +274,10 @@ def impute(
     modalities: Modalities = None,
     json: Json = False,
 ) -> None:
-    """Imagine a modality for the items that lack it, and say how far to trust it."""
+    """Imagine a modality for the items that lack it.
+
+    Says for each how far to trust it.
+    """
     from amodal.methods.imputation import save_imputation
 
     items, _ = load(data, modalities, skip_bad=False)
@@ -241,22 +285,17 @@ def impute(
     with bars() as progress:
         imagined = shop.impute(items, modality, progress=progress)
     save_imputation(out, imagined, items.ids)
-    trust = float(imagined.trust.mean()) if len(imagined) else None
+    trust = float(imagined.trust.mean()) if len(imagined) else math.nan
     if json:
         emit({"file": str(out), "items": len(imagined), "modality": modality, "mean_trust": trust})
     else:
-        note(f"{out}: {modality} imagined for {len(imagined):,} items" + (f", mean trust {trust:.2f}" if trust else ""))
+        note(f"{out}: {modality} imagined for {len(imagined):,} items, mean trust {trust:.2f}")
 
 
 def _open(model: Path, *, write: bool = False) -> Retriever:
     from amodal.retriever import Retriever
 
     return Retriever.load(model, readonly=not write)
-
-
-def _print_left(left: Sequence[str]) -> None:
-    if left:
-        note(f"Left out ({len(left)}):\n" + "\n".join(f"  {sentence}" for sentence in left))
 
 
 def _print_evaluation(found: Evaluation, control: Evaluation) -> None:
@@ -266,5 +305,5 @@ def _print_evaluation(found: Evaluation, control: Evaluation) -> None:
         values = (found.metrics["map"][way], control.metrics["map"][way], found.metrics["chance"][way])
         rows.append((way, *(f"{value:.3f}" for value in values), *("-" if p is None else f"{p:.1f}" for p in pairs)))
     columns = ("direction", "mAP", "control", "chance", "R@1 %", "R@10 %", "R@10 chance %")
-    caption = "heldout; tie-aware mAP over all; control: label_regression, real-valued, on the same training items"
+    caption = "Protocol heldout, tie-aware. Control: label_regression, real-valued, on the same training items."
     table("Held-out items", columns, rows, caption)

@@ -9,8 +9,12 @@ import typer
 
 from amodal.errors import UsageError
 
-__all__ = ["Json", "Sets", "assignments"]
+__all__ = ["Data", "Force", "Json", "Modalities", "Sets", "Skip", "assignments"]
 
+Data = Annotated[str, typer.Argument(help="A file, a folder, or a name under $AMODAL_DATA.")]
+Modalities = Annotated[str | None, typer.Option(help="Which, for instance image,text=text_minilm.")]
+Skip = Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be used, list it, and go on.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Sets = Annotated[
     list[str] | None,
@@ -18,8 +22,13 @@ Sets = Annotated[
 ]
 
 
-def assignments(words: list[str] | None) -> dict[str, Any]:
+def assignments(words: list[str] | None, option: str = "--set", example: str = "epochs=20") -> dict[str, Any]:
     """``["epochs=20", "balance=none"]`` as arguments; values are read as JSON, else as words.
+
+    Args:
+        words: What was given with the option.
+        option: Its name, for messages.
+        example: A right value, for messages.
 
     Raises:
         UsageError: If a word has no name or no value.
@@ -27,10 +36,11 @@ def assignments(words: list[str] | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for word in words or []:
         name, equals, value = word.partition("=")
-        if not name or not equals:
-            raise UsageError(f'--set needs name=value, for instance --set epochs=20; got "{word}".')
+        if not (name and equals and value):
+            raise UsageError(f'{option} needs name=value, for instance {option} {example}; got "{word}".')
+        name = name.removeprefix("method.")
         try:
-            found[name.removeprefix("method.")] = json.loads(value)
+            found[name] = json.loads(value)
         except ValueError:
-            found[name.removeprefix("method.")] = value
+            found[name] = value
     return found
