@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import permutations
@@ -182,7 +183,9 @@ class Method(ABC):
 
     def fingerprint(self) -> str:
         """A hash of method, arguments and everything learnt; an index remembers whose codes it holds."""
-        digest = hashlib.sha256(repr((self.card.slug, sorted(self.params().items()))).encode())
+        # as JSON, so that a model read back has the hash it was saved with: 64 is np.int64(64), and a list a tuple
+        facts = json.dumps([self.card.slug, self.params()], sort_keys=True, default=lambda value: value.item())
+        digest = hashlib.sha256(facts.encode())
         for name, array in sorted(self.state().items()):
             digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
@@ -203,7 +206,7 @@ class Method(ABC):
 
     def _check(self, data: Dataset) -> None:
         bits = getattr(self, "bits", 1)
-        if not isinstance(bits, int) or bits < 1:
+        if not isinstance(bits, int | np.integer) or bits < 1:
             raise UsageError(f"{self.card.slug} needs bits, a whole number of at least 1; got {bits!r}.")
         present = [name for name in data.names if len(data[name])]
         if missing := [name for name in data.names if name not in present]:

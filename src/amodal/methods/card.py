@@ -58,7 +58,7 @@ class Card:
         kind = " (reconstruction)" if self.reconstruction else ""
         return (
             f"# {self.name}{kind}\n\n{self.summary}\n\n"
-            f"- Paper: {self.paper} {self.url}\n- Returns: {self.returns}\n- Labels: "
+            f"- Paper: {' '.join(filter(None, (self.paper, self.url)))}\n- Returns: {self.returns}\n- Labels: "
             f"{'needed' if self.needs_labels else 'not used'}\n- Pairs: {self.needs_pairs}\n"
             f"- Incompleteness: {self.native}{', fill: ' + ', '.join(self.fills) if self.fills else ''}\n"
             f"- Reference code: {self.reference_code}\n- Checked: {self.checked}\n\n## Departures\n\n{departures}\n"

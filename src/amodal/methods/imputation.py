@@ -25,6 +25,9 @@ class Imputation:
         values: Imagined features float32 (m, d) in the modality's input space or in its latent space, or ±1 codes int8
             (m, bits), as asked for.
         trust: Between 0 and 1, shape (m,); comparable within one model and modality only.
+
+    Raises:
+        ShapeError: If the three differ in length.
     """
 
     modality: str
@@ -34,7 +37,10 @@ class Imputation:
 
     def __post_init__(self) -> None:
         if not len(self.items) == len(self.values) == len(self.trust):
-            raise ShapeError(f"{len(self.items)} items, {len(self.values)} values, {len(self.trust)} trusts.")
+            raise ShapeError(
+                f"an imputation needs one value and one trust per item; got {len(self.items)} items, "
+                f"{len(self.values)} values, {len(self.trust)} trusts."
+            )
 
     def __len__(self) -> int:
         return len(self.items)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -19,7 +18,7 @@ from amodal.methods.registry import get
 __all__ = ["load", "save"]
 
 FORMAT = 1
-FILES = ("config.json", "weights.safetensors", "card.md")
+CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 
 
 def save(method: Method, folder: str | Path, *, force: bool = False) -> Path:
@@ -30,23 +29,22 @@ def save(method: Method, folder: str | Path, *, force: bool = False) -> Path:
     Args:
         method: A fitted method.
         folder: Where to write.
-        force: Replace a folder that is there already.
+        force: Replace a saved model that is there already.
 
     Returns:
         The folder.
 
     Raises:
-        UsageError: If the folder exists and ``force`` is not set.
+        UsageError: If something is there and ``force`` is not set, or it is no saved model.
         MethodError: If the method has not been fitted.
     """
     method.require_fitted()
     target = Path(folder)
     if target.exists() and not force:
         raise UsageError(f"{target} exists already. Choose another place, or pass force=True (--force).")
-    draft = target.with_name(f".{target.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    config: dict[str, Any] = {
+    if target.exists() and not (target / CONFIG).is_file():
+        raise UsageError(f"{target} is no saved model, so it is not replaced. Choose another place.")
+    config = {
         "format": FORMAT,
         "method": method.card.slug,
         "params": method.params(),
@@ -55,11 +53,17 @@ def save(method: Method, folder: str | Path, *, force: bool = False) -> Path:
         "fingerprint": method.fingerprint(),
         "versions": {"amodal": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-    (draft / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (draft / "card.md").write_text(method.card.as_markdown())
-    save_file({name: np.ascontiguousarray(array) for name, array in method.state().items()}, draft / FILES[1])
-    shutil.rmtree(target, ignore_errors=True)
-    draft.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+        draft = Path(scratch, "new")
+        draft.mkdir()
+        # NumPy's numbers are arguments as good as Python's
+        (draft / CONFIG).write_text(json.dumps(config, indent=2, default=lambda value: value.item()) + "\n")
+        (draft / "card.md").write_text(method.card.as_markdown())
+        save_file({name: np.ascontiguousarray(array) for name, array in method.state().items()}, draft / WEIGHTS)
+        if target.exists():
+            target.rename(Path(scratch, "old"))
+        draft.rename(target)
     return target
 
 
@@ -70,20 +74,32 @@ def load(folder: str | Path) -> Method:
         DataError: If the folder is incomplete, damaged, or of a newer format; says which file.
     """
     place = Path(folder)
-    for name in FILES[:2]:
+    for name in (CONFIG, WEIGHTS):
         if not (place / name).is_file():
             raise DataError(f"{place} is no saved model: {name} is missing.")
     try:
-        config = json.loads((place / "config.json").read_text())
-        weights = load_file(place / "weights.safetensors")
+        config = json.loads((place / CONFIG).read_text())
+        found = int(config["format"])
     except Exception as error:
-        raise DataError(f"{place} is damaged and cannot be read ({error}). Restore it, or fit again.") from error
-    if config.get("format") != FORMAT:
-        raise DataError(f"{place} has format {config.get('format')}; this version reads format {FORMAT}.")
-    method = get(config["method"]).create(**config["params"])
-    method.widths_ = {name: int(width) for name, width in config["widths"].items()}
-    method.classes_ = tuple(config["classes"])
-    method.restore(weights)
+        raise DataError(f"{place / CONFIG} cannot be read ({error!r}). Restore it, or fit again.") from error
+    if found > FORMAT:
+        raise DataError(
+            f"{place} has format {found}; this version reads up to {FORMAT}. Upgrade: pip install -U amodal"
+        )
+    try:
+        weights = load_file(place / WEIGHTS)
+    except Exception as error:
+        raise DataError(f"{place / WEIGHTS} cannot be read ({error}). Restore it, or fit again.") from error
+    try:
+        method = get(config["method"]).create(**config["params"])
+        method.widths_ = {name: int(width) for name, width in config["widths"].items()}
+        method.classes_ = tuple(config["classes"])
+        method.restore(weights)
+    except Exception as error:
+        raise DataError(
+            f"{place}: {CONFIG} and {WEIGHTS} do not belong together, or were written by another version ({error}). "
+            "Restore them, or fit again."
+        ) from error
     if method.fingerprint() != config["fingerprint"]:
-        raise DataError(f"{place}: the weights are not those that config.json describes. Restore it, or fit again.")
+        raise DataError(f"{place}: {WEIGHTS} holds other weights than {CONFIG} describes. Restore it, or fit again.")
     return method
