@@ -58,7 +58,7 @@ def test_network_comes_back_on_the_cpu_in_evaluation():
     method = Tiny().fit(data(), training=CPU)
     assert not any(module.training for module in method.network_.modules())
     assert {value.device.type for value in method.network_.state_dict().values()} == {"cpu"}
-    assert method.outcome_ == Outcome("last", 6, None)
+    assert method.outcome_ == Outcome("last", 6, None, "cpu")
 
 
 class Scored:
@@ -88,7 +88,7 @@ def test_the_best_epoch_is_kept_and_learning_stops():
     score = Scored(method, [0.1, 0.5, 0.4, 0.5, 0.3, 0.9])
     outcome = train(method, items, replace(CPU, patience=3, validate_every=1), score)
     assert len(score.seen) == 5  # epochs 3 to 5 did not beat epoch 2
-    assert outcome == Outcome("validation", 2, 0.5)
+    assert outcome == Outcome("validation", 2, 0.5, "cpu")
     assert equal(weights(method), score.seen[1])
     assert not equal(weights(method), score.seen[-1])
 
@@ -97,14 +97,14 @@ def test_a_score_that_rises_to_the_end_keeps_the_last_epoch():
     method, items = prepared(epochs=5)
     score = Scored(method, [0.1, 0.2, 0.3])
     outcome = train(method, items, replace(CPU, patience=2, validate_every=2), score)
-    assert outcome == Outcome("validation", 5, 0.3)  # after epochs 2, 4 and, being the last, 5
+    assert outcome == Outcome("validation", 5, 0.3, "cpu")  # after epochs 2, 4 and, being the last, 5
     assert equal(weights(method), score.seen[-1])
 
 
 def test_validation_items_are_not_looked_at_without_patience():
     method, items = prepared()
     score = Scored(method, [])
-    assert train(method, items, CPU, score) == Outcome("last", 6, None)
+    assert train(method, items, CPU, score) == Outcome("last", 6, None, "cpu")
     assert score.seen == []
     alone = Tiny().fit(items, training=CPU)
     learned, held = hold_out(items, 0.3)
@@ -117,7 +117,7 @@ def test_validation_items_are_not_looked_at_without_patience():
 def test_validation_items_choose_but_do_not_teach():
     learned, held = hold_out(data(200), 0.3)
     method = Tiny(epochs=8).fit(learned, validation=held, training=replace(CPU, patience=1, validate_every=8))
-    assert method.outcome_ == Outcome("validation", 8, method.validation_score(held))
+    assert method.outcome_ == Outcome("validation", 8, method.validation_score(held), "cpu")
     assert equal(weights(method), weights(Tiny(epochs=8).fit(learned, training=CPU)))
 
 

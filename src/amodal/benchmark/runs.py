@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from amodal.data import Dataset
 from amodal.evaluation import Evaluation, arrange, evaluate, get_protocol, record
-from amodal.methods import get
+from amodal.methods import Method, get
 from amodal.training import Training
 
 __all__ = ["Run", "carry_out"]
@@ -43,13 +45,26 @@ class Run:
     params: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
 
+    @property
+    def is_control(self) -> bool:
+        """Whether this is the control as every other run is compared with it."""
+        return self.method == CONTROL and not self.params and self.preset is None
+
+    def build(self) -> Method:
+        """The method, ready to be fitted."""
+        chosen = get(self.method)
+        given = {"seed": self.seed, "bits": self.bits}
+        own = {name: value for name, value in given.items() if value is not None and chosen.accepts(name)}
+        return chosen.create(preset=self.preset, **{**own, **self.params})
+
     def key(self, data: str) -> str:
-        """A hash of what the run depends on, so that a finished one is not repeated.
+        """A hash of what the run depends on, so that a finished one is not repeated; a changed default is another run.
 
         Args:
             data: Fingerprint of the data.
         """
-        facts = [self.method, data, self.setting, self.protocol, self.bits, self.seed, dict(self.params), self.preset]
+        protocol = get_protocol(self.protocol).sha256
+        facts = [self.method, data, self.setting, protocol, self.bits, self.seed, self.build().params(), self.preset]
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -58,40 +73,38 @@ def carry_out(
     dataset: Dataset,
     *,
     fingerprint: str,
-    control: Evaluation | None = None,
+    control: Mapping[str, Any] | None = None,
     training: Training | None = None,
-) -> tuple[dict[str, Any], Evaluation, Evaluation]:
-    """Do a run, and the control on the same gaps unless it is given.
+) -> tuple[dict[str, Any], Evaluation]:
+    """Do a run, and the control on the same gaps unless its metrics are given.
 
     Args:
         run: What to run.
         dataset: All items.
         fingerprint: Of ``dataset``.
-        control: Evaluation of the control on the same gaps, if it is known.
+        control: Metrics of the control on the same gaps, if they are known.
         training: Device, progress.
 
     Returns:
-        The record, the evaluation, and the control's evaluation.
+        The record, and the evaluation.
     """
     arrangement = arrange(dataset, get_protocol(run.protocol), run.setting, seed=run.seed)
     train = arrangement.train.seen_classes()
-    seconds = {}
     validation = _like(arrangement.validation, train)
-    if control is None and run.method != CONTROL:
-        began = time.perf_counter()
-        control = evaluate(get(CONTROL).create(seed=run.seed).fit(train, validation=validation), arrangement)
-        seconds["control"] = time.perf_counter() - began
-    chosen = get(run.method)
-    given = {"seed": run.seed, "bits": run.bits}
-    params = {name: value for name, value in given.items() if value is not None and chosen.accepts(name)}
-    method = chosen.create(preset=run.preset, **{**params, **run.params})
-    began = time.perf_counter()
-    method.fit(train, validation=validation, training=training)
-    seconds["fit"] = time.perf_counter() - began
-    began = time.perf_counter()
-    found = evaluate(method, arrangement)
-    seconds["evaluate"] = time.perf_counter() - began
-    control = found if run.method == CONTROL else control
+    method = run.build()
+    watch = _Watch()
+    with warnings.catch_warnings(record=True) as heard:
+        with watch.phase("fit"):
+            method.fit(train, validation=validation, training=training)
+        with watch.phase("evaluate"):
+            found = evaluate(method, arrangement)
+        if run.is_control:
+            control = found.metrics
+        elif control is None:
+            fitted = get(CONTROL).create(seed=run.seed).fit(train, validation=validation)
+            control = evaluate(fitted, arrangement).metrics
+    for one in heard:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     line = record(
         method,
         arrangement,
@@ -99,11 +112,26 @@ def carry_out(
         dataset=run.dataset,
         fingerprint=fingerprint,
         seed=run.seed,
-        seconds=seconds,
+        seconds=watch.wall,
+        cpu_seconds=watch.cpu,
         control=control,
+        warnings=sorted({str(one.message) for one in heard}),
     )
-    assert control is not None  # noqa: S101 - computed above
-    return {"key": run.key(fingerprint), "preset": run.preset, **line}, found, control
+    return {"key": run.key(fingerprint), "preset": run.preset, **line}, found
+
+
+class _Watch:
+    """Wall and processor time of named phases, in seconds."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.wall[name], self.cpu[name] = time.perf_counter() - wall, time.process_time() - cpu
 
 
 def _like(validation: Dataset | None, train: Dataset) -> Dataset | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,12 @@ class Row:
         protocol: Protocol; rows of different ones must not be compared.
         method: Slug.
         bits: Code length, or None for real-valued embeddings.
+        config: Arguments of the method, but for its seed.
         seeds: Number of runs.
-        cells: Per direction, and for their "mean": mean and sample standard deviation (NaN for one seed) of mAP.
-        chance: Chance floor, by direction.
-        control: Mean over seeds and directions of the control's mAP on the same gaps.
+        cells: Per direction, and for their "mean": mean and sample standard deviation of the measure, the latter NaN
+            for one seed.
+        chance: Chance floor of the measure, by direction; empty for measures without one.
+        control: Mean over seeds and directions of the control's measure on the same gaps; NaN where it has none.
         seconds: Mean time to fit.
     """
 
@@ -33,6 +36,7 @@ class Row:
     protocol: str
     method: str
     bits: int | None
+    config: dict[str, Any]
     seeds: int
     cells: dict[str, tuple[float, float]]
     chance: dict[str, float]
@@ -41,40 +45,61 @@ class Row:
 
 
 def summarise(records: Sequence[dict[str, Any]], measure: str = "map") -> list[Row]:
-    """Average runs that differ in their seed only; failed runs are left out.
+    """Average runs that differ in their seed only; failed runs, and runs without the measure, are left out.
 
     Args:
         records: Lines of ``results.jsonl``.
         measure: What to show.
 
     Returns:
-        One row for each data set, setting, protocol, method and code length, in the order of first appearance.
+        One row for each data set, setting, protocol, method and configuration, in the order of first appearance.
     """
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    groups: dict[str, list[dict[str, Any]]] = {}
     for line in records:
-        if "error" not in line:
-            place = (line["dataset"], line["setting"], line["protocol"], line["method"], line["bits"])
-            groups.setdefault(place, []).append(line)
-    return [_row(place, lines, measure) for place, lines in groups.items()]
+        if "error" not in line and measure in line["metrics"]:
+            place = [line[name] for name in ("dataset", "setting", "protocol", "method", "bits")]
+            groups.setdefault(json.dumps([*place, _config(line)], sort_keys=True), []).append(line)
+    return [_row(lines, measure) for lines in groups.values()]
 
 
-def _row(place: tuple[Any, ...], lines: list[dict[str, Any]], measure: str) -> Row:
-    directions = list(lines[0]["metrics"][measure])
-    table = np.array([[line["metrics"][measure][way] for way in directions] for line in lines], dtype=float)
-    table = np.hstack([table, table.mean(axis=1, keepdims=True)])
-    spread = table.std(axis=0, ddof=1) if len(lines) > 1 else np.full(table.shape[1], np.nan)
-    cells = zip([*directions, "mean"], table.mean(axis=0).tolist(), spread.tolist(), strict=True)
-    control = [np.mean(list(line["control"]["metrics"][measure].values())) for line in lines]
-    dataset, setting, protocol, method, bits = place
+def _config(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line["config"].items() if name != "seed"}
+
+
+def _row(lines: list[dict[str, Any]], measure: str) -> Row:
+    floor = "chance" if measure.startswith("map") else f"chance.{measure}"
+    found, floors, controls = (
+        [_values(line["metrics"], measure) for line in lines],
+        [_values(line["metrics"], floor) for line in lines],
+        [_values(line["control"]["metrics"], measure) for line in lines],
+    )
+    first = lines[0]
     return Row(
-        dataset=dataset,
-        setting=setting,
-        protocol=protocol,
-        method=method,
-        bits=bits,
+        dataset=first["dataset"],
+        setting=first["setting"],
+        protocol=first["protocol"],
+        method=first["method"],
+        bits=first["bits"],
+        config=_config(first),
         seeds=len(lines),
-        cells={name: (mean, sd) for name, mean, sd in cells},
-        chance={way: float(np.mean([line["metrics"]["chance"][way] for line in lines])) for way in directions},
-        control=float(np.mean(control)),
+        cells={way: _mean_and_deviation(values) for way, values in _columns(found).items()},
+        chance={way: float(np.mean(values)) for way, values in _columns(floors).items() if way != "mean"},
+        control=float(np.mean(_columns(controls).get("mean", [np.nan]))),
         seconds=float(np.mean([line["phases"]["fit"] for line in lines])),
     )
+
+
+def _values(metrics: dict[str, dict[str, float | None]], measure: str) -> dict[str, float]:
+    """A measure by direction, without those in which it has no meaning, and averaged over directions as "mean"."""
+    values = {way: value for way, value in metrics.get(measure, {}).items() if value is not None}
+    return {**values, "mean": float(np.mean(list(values.values())))} if values else {}
+
+
+def _columns(rows: list[dict[str, float]]) -> dict[str, list[float]]:
+    """The values of each direction over the seeds that have one; "mean" comes last."""
+    ways = sorted(dict.fromkeys(way for row in rows for way in row), key=lambda way: way == "mean")
+    return {way: [row[way] for row in rows if way in row] for way in ways}
+
+
+def _mean_and_deviation(values: list[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")

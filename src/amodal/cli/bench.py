@@ -38,16 +38,14 @@ def run(
 ) -> None:
     """Fit and evaluate a grid of methods, settings, code lengths and seeds."""
     from amodal.benchmark import plan, run_grid, summarise
-    from amodal.data.settings import resolve
     from amodal.training import Training
 
     data, _ = load(dataset, modalities, skip_bad=False)
-    for setting in _words(settings):
-        resolve(setting, data.names)  # an unknown one is refused before anything runs
     runs = plan(
         data.name,
         _words(methods),
         _words(settings),
+        modalities=data.names,
         protocol=protocol,
         bits=_lengths(bits),
         seeds=seeds,

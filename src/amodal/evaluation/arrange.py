@@ -73,8 +73,9 @@ def arrange(
     held = [name for name in VALIDATION if name in dataset.split]
     validation = dataset.part(held[0]) if held else None
     rest = dataset.take(np.isin(dataset.split, ["train", *held])) if protocol.database == "rest" else train
-    if protocol.database == "rest" and protocol.sample is not None and len(rest) > protocol.sample:
-        train = rest.take(np.sort(np.random.default_rng((seed, 0x736D70)).permutation(len(rest))[: protocol.sample]))
+    if protocol.sample is not None and len(train) > protocol.sample:
+        # Of the training split, although the database is larger: what may choose must not teach
+        train = train.take(np.sort(np.random.default_rng((seed, 0x736D70)).permutation(len(train))[: protocol.sample]))
     if mask is None and setting != "complete":
         mask = Mask.draw(train, setting, seed=seed, mechanism=mechanism)
     gaps = mask.apply(train) if mask is not None else train
@@ -82,6 +83,18 @@ def arrange(
     databases = {"test": queries, "training": gaps, "paired": paired, "rest": rest}
     learned = paired if protocol.learns == "paired" else gaps
     if not len(learned):
-        raise DataError(f"protocol {protocol.name} at setting {setting} leaves no training item.")
-    name = mask.setting if mask is not None else setting
-    return Arrangement(protocol, name, seed, learned, validation, queries, databases[protocol.database], mask)
+        raise DataError(
+            f"protocol {protocol.name} at setting {setting} leaves no training item"
+            + (" with two modalities." if protocol.learns == "paired" else ".")
+            + " Choose a milder setting or another protocol."
+        )
+    return Arrangement(
+        protocol,
+        mask.setting if mask is not None else setting,
+        seed,
+        learned,
+        validation,
+        queries,
+        databases[protocol.database],
+        mask,
+    )

@@ -37,7 +37,7 @@ class Evaluation:
         absent: Why a direction or a measure is missing.
         curves: Per direction, for codes: precision and recall by Hamming radius, micro and macro.
         per_query: Average precision of each query, by direction.
-        health: Per modality, for codes: distinct codes, and the share of ones of the most uneven bit.
+        health: Per modality, for codes: their number, distinct ones, and the share of ones of each bit.
     """
 
     metrics: dict[str, dict[str, float | None]]
@@ -45,10 +45,14 @@ class Evaluation:
     absent: dict[str, str]
     curves: dict[str, dict[str, list[float]]]
     per_query: dict[str, NDArray[np.float64]]
-    health: dict[str, dict[str, float]]
+    health: dict[str, dict[str, Any]]
 
     def mean(self, name: str = "map") -> float:
-        """A measure averaged over directions."""
+        """A measure averaged over directions.
+
+        Args:
+            name: Its name.
+        """
         return float(np.mean([value for value in self.metrics[name].values() if value is not None]))
 
 
@@ -95,13 +99,17 @@ def evaluate(method: Method, arrangement: Arrangement, *, threads: int = 1) -> E
 
     Raises:
         DataError: If the items have no labels, or no direction can be measured.
-        UsageError: If learned database codes are asked for where there are none.
+        MethodError: If learned database codes are asked for and the method has none.
+        UsageError: If learned database codes are asked for and the database holds other than training items.
     """
     protocol, queries, database = arrangement.protocol, arrangement.queries, arrangement.database
     if queries.labels is None or database.labels is None:
-        raise DataError("evaluation needs labels: what shares a label is relevant.")
+        raise DataError(f"{queries.name} has no labels, and evaluation needs them: what shares a label is relevant.")
     asked = encode_items(method, queries)
-    searched = _learned(method, arrangement) if protocol.db_codes == "learned" else encode_items(method, database)
+    if protocol.db_codes == "learned":
+        searched = _learned(method, arrangement)
+    else:
+        searched = asked if database is queries else encode_items(method, database)
     found = Evaluation({}, {}, {}, {}, {}, {m: _health(c) for m, c in asked.items() if isinstance(c, BinaryCodes)})
     for a, b in permutations(queries.names, 2):
         direction = f"{a}->{b}"
@@ -141,8 +149,8 @@ def _direction(
     summary = result.summary()
     for name in (*RANKED, *GRADED, "chance"):
         found.metrics.setdefault(name, {})[direction] = summary.get(name)
-    if not graded:
-        found.absent[f"{direction} {GRADED[0]}"] = f"the database has {len(searched)} items, fewer than 100."
+    for name in set(GRADED) - set(graded):
+        found.absent[f"{direction} {name}"] = f"the database has {len(searched)} items, fewer than 100."
     found.counts[direction] = {key: summary[key] for key in ("queries", "unanswerable", "database", "relevant")}
     found.per_query[direction] = result.per_query["map"]
     if result.curve is not None:
@@ -159,6 +167,8 @@ def _pairs(
         found.absent[f"{direction} recall"] = "no query has a partner in its database."
         return
     cutoffs = [k for k in CUTOFFS if k <= len(searched)]
+    for k in set(CUTOFFS) - set(cutoffs):
+        found.absent[f"{direction} recall@{k}"] = f"the database has {len(searched)} items, fewer than {k}."
     names = [f"hit@{k}" for k in cutoffs]
     result = measure(asked, searched, relevance, (*names, "rank.median"), direction=direction, threads=threads)
     partnered = result.answerable
@@ -173,9 +183,12 @@ def _learned(method: Method, arrangement: Arrangement) -> dict[str, Codes]:
     codes: BinaryCodes | None = getattr(method, "training_codes_", None)
     if codes is None:
         raise MethodError(f'{method.card.slug} fits no codes of its training items; use db_codes="hashed".')
-    if arrangement.database is not arrangement.train:
-        raise UsageError('db_codes="learned" needs a protocol whose database are the training items.')
-    return {name: codes[arrangement.train[name].item] for name in arrangement.train.names}
+    place = {item: row for row, item in enumerate(arrangement.train.ids.tolist())}
+    database = arrangement.database
+    if not place.keys() >= set(database.ids.tolist()):
+        raise UsageError('db_codes="learned" needs a protocol whose database are training items.')
+    rows = np.array([place[item] for item in database.ids.tolist()])
+    return {name: codes[rows[database[name].item]] for name in database.names if len(database[name])}
 
 
 def _labels(data: Dataset, modality: str) -> sparse.csr_matrix:
@@ -194,7 +207,6 @@ def _curve(curve: RadiusCurve) -> dict[str, list[float]]:
     return {name: values.round(6).tolist() for name, values in parts.items()}
 
 
-def _health(codes: BinaryCodes) -> dict[str, float]:
+def _health(codes: BinaryCodes) -> dict[str, Any]:
     ones = (codes.signs() > 0).mean(axis=0)
-    worst = float(ones[np.argmax(np.abs(ones - 0.5))])
-    return {"distinct": len(np.unique(codes.packed, axis=0)), "items": len(codes), "worst_bit": worst}
+    return {"codes": len(codes), "distinct": len(np.unique(codes.packed, axis=0)), "ones": ones.round(4).tolist()}

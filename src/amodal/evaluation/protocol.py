@@ -89,7 +89,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name="dcmh",
-            summary="Learned from 10,000 of the rows that are no queries, which are all database, complete.",
+            summary="Learned from at most 10,000 training items; the database are all items that are no queries, "
+            "complete.",
             sample=10_000,
             database="rest",
             unanswerable="zero",

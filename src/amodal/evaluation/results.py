@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import resource
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -28,7 +31,7 @@ SCHEMA = 1
 
 @cache
 def environment() -> dict[str, Any]:
-    """Versions, processor and the hash of our own source."""
+    """Versions, processor, threads, and the hash of our own source."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
@@ -45,6 +48,8 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": packages,
         "processor": _processor(),
+        "cores": os.cpu_count(),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
     }
 
 
@@ -64,8 +69,10 @@ def record(
     dataset: str,
     fingerprint: str,
     seed: int,
-    seconds: dict[str, float],
-    control: Evaluation | None = None,
+    seconds: Mapping[str, float],
+    cpu_seconds: Mapping[str, float] | None = None,
+    control: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The JSON object of one run.
 
@@ -77,9 +84,16 @@ def record(
         fingerprint: ``Dataset.fingerprint`` of the data before anything was removed.
         seed: Seed of the run.
         seconds: Wall time of each phase.
-        control: The evaluation of ``label_regression`` on the same gaps.
+        cpu_seconds: Processor time of each phase, if it was taken.
+        control: ``Evaluation.metrics`` of ``label_regression`` on the same gaps.
+        warnings: What was warned of on the way.
+
+    Returns:
+        JSON values only. A measure that has no meaning is null, and ``absent`` says why; so are ``bits``, ``fill`` and
+        ``selection`` of methods without codes, without a fill policy, or without epochs.
     """
     bits = getattr(method, "bits", None) if evaluation.health else None
+    outcome = getattr(method, "outcome_", None)
     presence = arrangement.train.presence()
     return {
         "schema": SCHEMA,
@@ -90,15 +104,20 @@ def record(
         "bits": bits,
         "seed": seed,
         "metrics": evaluation.metrics,
-        "control": None if control is None else {"method": "label_regression", "metrics": control.metrics},
+        "control": None if control is None else {"method": "label_regression", "metrics": control},
         "counts": evaluation.counts,
         "absent": evaluation.absent,
         "curves": evaluation.curves,
         "health": evaluation.health,
         "seconds": round(sum(seconds.values()), 3),
         "phases": {name: round(value, 3) for name, value in seconds.items()},
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "cpu_phases": {name: round(value, 3) for name, value in (cpu_seconds or {}).items()},
+        "peak_memory_mb": _peak_memory(),
         "config": method.params(),
+        "parameters": sum(array.size for array in method.state().values()),
+        "selection": asdict(outcome) if outcome is not None else None,
+        "fill": method.params().get("fill"),
+        "db_codes": arrangement.protocol.db_codes,
         "ties": arrangement.protocol.ties,
         "unanswerable": arrangement.protocol.unanswerable,
         "relevance": "share-label",
@@ -116,9 +135,16 @@ def record(
                 for row, count in _patterns(presence)
             },
         },
+        "warnings": list(warnings),
         "environment": environment(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _peak_memory() -> float:
+    """Most memory this process has held so far, in MB: that of the run, or of a larger one before it."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def _patterns(presence: NDArray[np.bool_]) -> list[tuple[list[bool], int]]:
@@ -126,7 +152,7 @@ def _patterns(presence: NDArray[np.bool_]) -> list[tuple[list[bool], int]]:
     return list(zip(rows.tolist(), counts.tolist(), strict=True))
 
 
-def read_record(value: dict[str, Any], where: str) -> dict[str, Any]:
+def read_record(value: Any, where: str) -> dict[str, Any]:
     """Accept a record of this schema and refuse any other.
 
     Args:
@@ -136,9 +162,10 @@ def read_record(value: dict[str, Any], where: str) -> dict[str, Any]:
     Raises:
         DataError: If the schema is another, or the object is no record.
     """
-    if value.get("schema") != SCHEMA or "metrics" not in value:
+    found = value.get("schema") if isinstance(value, dict) else None
+    if found != SCHEMA or "metrics" not in value:
         raise DataError(
-            f"{where}: this is no result of schema {SCHEMA} (found {value.get('schema')!r}). "
+            f"{where}: this is no result of schema {SCHEMA} (found {found!r}). "
             "Run again with this version, or read it with the version that wrote it."
         )
-    return value
+    return dict(value)

@@ -55,17 +55,19 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Which weights a training kept.
+    """How a training went, and which weights it kept.
 
     Attributes:
         rule: The "last" epoch, or the best on "validation" items.
         epoch: Number of that epoch, from 1; 0 if there was none.
         score: Its validation score, or None.
+        device: Where it was trained.
     """
 
     rule: Literal["last", "validation"]
     epoch: int
     score: float | None
+    device: str
 
 
 def train(learner: Learner, data: Dataset, settings: Training, score: Callable[[], float] | None = None) -> Outcome:
@@ -145,7 +147,7 @@ class _Run:
 
     def go(self) -> Outcome:
         """All epochs, or until validation stops improving."""
-        learner, last = self.learner, self.learner.epochs
+        learner, last, device = self.learner, self.learner.epochs, str(self.fabric.device)
         for epoch in range(self.start, last):
             began = time.perf_counter()
             seeds = np.random.SeedSequence((learner.seed, epoch, self.fabric.global_rank))
@@ -160,9 +162,9 @@ class _Run:
                 self._tell(self.total)
                 break
         if not self.best:
-            return Outcome("last", last, None)
+            return Outcome("last", last, None, device)
         learner.network_.load_state_dict(self.best)
-        return Outcome("validation", self.best_epoch + 1, self.best_score)
+        return Outcome("validation", self.best_epoch + 1, self.best_score, device)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """One pass; the mean of every loss over the batches of this process."""
