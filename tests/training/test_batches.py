@@ -101,11 +101,19 @@ def test_every_caption_is_drawn_about_equally_often():
     assert max(drawn.values()) < 1.8 * epochs / 4
 
 
+def test_several_observations_meet_in_every_combination():
+    numbers = Observations(np.arange(3, dtype=np.float32)[:, None], np.zeros(3, np.int64))
+    data = Dataset(np.array(["x"]), {"a": numbers, "b": numbers})
+    batches = Batches(data, 1, 0)
+    met = {(int(batch.x["a"]), int(batch.x["b"])) for epoch in range(100) for batch in batches.epoch(epoch)}
+    assert len(met) == 9
+
+
 def test_gather_takes_the_first_observation_unless_told():
     data = toy(6, captions=3)
     batch = Batches(data, 6, 0).gather(np.array([4, 1]))
     np.testing.assert_array_equal(batch.x["text"].numpy(), data["text"].read([12, 3]))
-    last = Batches(data, 6, 0).gather(np.array([4, 1]), np.array([0.999, 0.5]))
+    last = Batches(data, 6, 0).gather(np.array([4, 1]), np.array([[0.5, 0.999], [0.5, 0.5]]))
     np.testing.assert_array_equal(last.x["text"].numpy(), data["text"].read([14, 4]))
 
 

@@ -105,6 +105,9 @@ class Not(Where):
 class Field:
     """An attribute by name, to write filters with.
 
+    Attributes:
+        name: Its name.
+
     Example:
         >>> Field("year") >= 1990
         Compare(attribute='year', operator='>=', value=1990)

@@ -34,7 +34,15 @@ class Batch:
     index: Tensor
 
     def pairs(self, a: str, b: str) -> tuple[Tensor, Tensor]:
-        """Which observations of ``a`` and ``b`` belong to one item: positions in ``x[a]`` and in ``x[b]``."""
+        """Which observations of two modalities belong to one item.
+
+        Args:
+            a: One modality.
+            b: The other.
+
+        Returns:
+            Positions in ``x[a]``, and of their partners in ``x[b]``.
+        """
         where_b = torch.full((len(self.index),), -1, dtype=torch.long, device=self.index.device)
         where_b[self.rows[b]] = torch.arange(len(self.rows[b]), device=self.index.device)
         partner = where_b[self.rows[a]]
@@ -81,7 +89,7 @@ class Batches:
         """The batches of one epoch, numbered from 0."""
         random = np.random.default_rng((self.seed, epoch))
         permutation = random.permutation(len(self.data))
-        draws = random.random(len(self.data))
+        draws = random.random((len(self.data), len(self.data.names)))
         for step in range(self.per_epoch):
             start = (step * self.world + self.rank) * self.size % len(self.data)
             index = permutation[start : start + self.size]
@@ -92,14 +100,14 @@ class Batches:
 
         Args:
             index: Rows of the items.
-            draws: Numbers in [0, 1) that pick one of several observations; the first is taken by default.
+            draws: Numbers in [0, 1) that pick one of several observations, shape (b, M); the first is taken by default.
         """
-        picks = np.zeros(len(index)) if draws is None else draws
+        picks = np.zeros((len(index), len(self.data.names))) if draws is None else draws
         x, rows = {}, {}
-        for name in self.data.names:
+        for name, pick in zip(self.data.names, picks.T, strict=True):
             counts = self.counts[name][index]
             here = np.flatnonzero(counts)
-            chosen = self.first[name][index[here]] + (picks[here] * counts[here]).astype(np.int64)
+            chosen = self.first[name][index[here]] + (pick[here] * counts[here]).astype(np.int64)
             x[name] = torch.from_numpy(self.data[name].read(self.order[name][chosen]))
             rows[name] = torch.from_numpy(here)
         labels = self.data.labels

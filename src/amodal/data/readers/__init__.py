@@ -61,6 +61,10 @@ def read(
 def pick(dataset: Dataset, modalities: str) -> Dataset:
     """Some modalities of a data set, as words: ``"image,text=text_minilm"`` takes text_minilm and calls it text.
 
+    Args:
+        dataset: The data.
+        modalities: Names apart by commas, or new names with those they have in the data.
+
     Raises:
         UsageError: If the words make no sense or name a modality twice.
         MissingModality: If the data have no such modality.
