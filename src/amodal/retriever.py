@@ -319,9 +319,15 @@ class Retriever:
         return found
 
     def close(self) -> None:
-        """Release the index."""
+        """Release the index. ``with Retriever.load(folder) as shop: ...`` does so at the end."""
         if self.index_ is not None:
             self.index_.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _index(self) -> Index:
         if self.index_ is None:

@@ -2,15 +2,23 @@
 
 import csv
 from dataclasses import replace
+from inspect import signature
 from itertools import product
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from amodal.data import toy
+from amodal.methods import get
 
-TINY = {"epochs": 2, "latent": 8, "hidden": 16, "batch_size": 32}
-"""Arguments that make CICH quick."""
+TINY = {"anchors": 20}
+"""Arguments that make DCH quick."""
+
+
+def short():
+    """Arguments that cut every loop of CICH short."""
+    loops = {name: 2 for name in signature(get("cich")).parameters if name.endswith(("epochs", "steps"))}
+    return loops | {"members": 1}
 
 
 def draw(colour, shape, size=64):
@@ -24,9 +32,8 @@ def write_catalogue(folder):
     """32 drawn shapes: a quarter has no picture, a quarter no words, a quarter is held out; years are missing too."""
     (folder / "img").mkdir(parents=True)
     rows = []
-    for n, (colour, shape, size) in enumerate(
-        product(("red", "green", "blue", "gold"), ("circle", "square"), range(4))
-    ):
+    kinds = product(("red", "green", "blue", "gold"), ("circle", "square"), range(4))
+    for n, (colour, shape, size) in enumerate(kinds):
         image = f"img/{n}.png" if n % 4 != 1 else ""
         if image:
             draw(colour, shape, 64 + size).save(folder / image)

@@ -13,7 +13,7 @@ def catalogue(tmp_path_factory):
 def shapes(catalogue, tmp_path_factory):
     """A folder with a retriever of the drawn shapes, learned through the packaged encoders."""
     items = amodal.read(catalogue)
-    shop = amodal.Retriever("cich", bits=16, **TINY | {"epochs": 20, "rate": 0.01}).fit(items)
+    shop = amodal.Retriever("dch", bits=16, **TINY).fit(items)
     return shop.save(tmp_path_factory.mktemp("models") / "shapes.amodal")
 
 
@@ -25,7 +25,7 @@ def items():
 @pytest.fixture(scope="session")
 def saved(items, tmp_path_factory):
     """A folder with a retriever of ``items``."""
-    return amodal.Retriever("cich", bits=16, **TINY).fit(items).save(tmp_path_factory.mktemp("models") / "toy.amodal")
+    return amodal.Retriever("dch", bits=16, **TINY).fit(items).save(tmp_path_factory.mktemp("models") / "toy.amodal")
 
 
 @pytest.fixture
@@ -39,4 +39,4 @@ def shop(saved):
 @pytest.fixture
 def mine(items):
     """A retriever of ``items`` in memory, to write to."""
-    return amodal.Retriever("cich", bits=16, **TINY).fit(items)
+    return amodal.Retriever("dch", bits=16, **TINY).fit(items)

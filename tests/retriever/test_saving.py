@@ -27,7 +27,7 @@ def folder(saved, tmp_path):
     return shutil.copytree(saved, tmp_path / "copy.amodal")
 
 
-@pytest.mark.parametrize(("method", "params"), [("cich", {"bits": 12, **TINY}), ("label_regression", {"C": 1.0})])
+@pytest.mark.parametrize(("method", "params"), [("dch", {"bits": 12, **TINY}), ("label_regression", {"C": 1.0})])
 def test_answers_survive_saving(tmp_path, items, method, params):
     shop = amodal.Retriever(method, **params).fit(items)
     shop.save(tmp_path / "shop.amodal")
@@ -75,7 +75,7 @@ def test_a_retriever_is_replaced_on_demand_only(folder, items):
     other = amodal.Retriever("label_regression", C=1.0).fit(items)
     with pytest.raises(UsageError, match=r"exists already.*--force"):
         other.save(folder)
-    assert amodal.Retriever.load(folder, readonly=True).method.card.slug == "cich"
+    assert amodal.Retriever.load(folder, readonly=True).method.card.slug == "dch"
     other.save(folder, force=True)
     assert amodal.Retriever.load(folder, readonly=True).method.card.slug == "label_regression"
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
@@ -114,7 +114,7 @@ def test_fit_after_load_does_not_touch_the_folder(folder, items):
 
 
 def other_model(folder, tmp_path, items):
-    other = amodal.Retriever("cich", bits=16, **TINY, seed=1).fit(items).save(tmp_path / "other.amodal")
+    other = amodal.Retriever("dch", bits=16, **TINY, seed=1).fit(items).save(tmp_path / "other.amodal")
     shutil.rmtree(folder / "method")
     shutil.move(other / "method", folder / "method")
 

@@ -11,7 +11,7 @@ from amodal.data import toy
 from amodal.entries import OWN, nearest_items
 from amodal.errors import DataError, MissingModality, ShapeError, UsageError
 from amodal.index import IndexSpec
-from tests.retriever.catalogue import TINY
+from tests.retriever.catalogue import TINY, short
 
 
 def distances(shop, items, codes, into):
@@ -35,11 +35,11 @@ def _between(a, b):
     return 1 - float(a.vectors[0].astype(float) @ b.vectors[0].astype(float))
 
 
-@pytest.fixture(scope="module", params=["cich", "label_regression"])
+@pytest.fixture(scope="module", params=["dch", "label_regression"])
 def any_shop(request):
     """Codes and embeddings, one-to-many: items have three captions."""
     items = amodal.incomplete(toy(40, captions=3), "easy")
-    params = {"bits": 16, **TINY} if request.param == "cich" else {"C": 1.0}
+    params = {"bits": 16, **TINY} if request.param == "dch" else {"C": 1.0}
     return amodal.Retriever(request.param, **params).fit(items), items
 
 
@@ -172,19 +172,20 @@ def test_nothing_can_be_asked_before_fit():
 def test_arguments_that_do_not_exist_name_the_nearest():
     with pytest.raises(UsageError, match='Did you mean "cich"'):
         amodal.Retriever("cihc")
-    with pytest.raises(UsageError, match='Did you mean "epochs"'):
-        amodal.Retriever("cich", epoch=3)
+    with pytest.raises(UsageError, match='Did you mean "anchors"'):
+        amodal.Retriever("dch", anchor=3)
     with pytest.raises(UsageError, match="bits: arguments belong to a method given by name"):
         amodal.Retriever(amodal.methods.get("cich")(), bits=32)
 
 
-def test_what_items_lack_can_be_imagined(mine, items):
-    imagined = mine.impute(items, "text")
+def test_what_items_lack_can_be_imagined(items):
+    shop = amodal.Retriever("cich", bits=16, **short()).fit(items)
+    imagined = shop.impute(items, "text")
     lacking = ~items.present("text") & items.present("image")
     assert sorted(imagined.items.tolist()) == np.flatnonzero(lacking).tolist()
     assert imagined.values.shape == (len(imagined), 12)
     with pytest.raises(MissingModality):
-        mine.impute(items, "sound")
+        shop.impute(items, "sound")
     other = amodal.Retriever("label_regression", C=1.0).fit(items)
     with pytest.raises(amodal.errors.MethodError, match=r"label_regression cannot imagine.*cich"):
         other.impute(items, "text")

@@ -94,7 +94,7 @@ def test_an_unreadable_picture_stops_everything_or_is_listed(tmp_path):
     path = write_catalogue(tmp_path / "data")
     (tmp_path / "data" / "img" / "4.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     items = amodal.read(path)
-    shop = amodal.Retriever("cich", bits=16, **TINY)
+    shop = amodal.Retriever("dch", bits=16, **TINY)
     with pytest.raises(DataError, match=r'"image", item "p4".*4\.png.*skip-bad'):
         shop.fit(items)
     assert len(shop) == 0

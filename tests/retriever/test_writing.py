@@ -143,7 +143,7 @@ def test_whole_numbers_beside_gaps_fit_a_column_of_whole_numbers(mine, items):
 
 
 def test_a_refused_fit_leaves_nothing_searchable(items):
-    shop = amodal.Retriever("cich", bits=16, **TINY).fit(items)
+    shop = amodal.Retriever("dch", bits=16, **TINY).fit(items)
     with pytest.raises(AmodalError, match="label"):
         shop.fit(replace(toy(20), labels=None))
     assert len(shop) == 0
@@ -153,8 +153,8 @@ def test_a_refused_fit_leaves_nothing_searchable(items):
 
 def test_only_the_split_train_is_learned_from_and_all_is_indexed():
     data = toy(80, test=0.25)
-    shop = amodal.Retriever("cich", bits=16, **TINY).fit(data)
-    alone = amodal.Retriever("cich", bits=16, **TINY).fit(data.part("train"))
+    shop = amodal.Retriever("dch", bits=16, **TINY).fit(data)
+    alone = amodal.Retriever("dch", bits=16, **TINY).fit(data.part("train"))
     assert shop.method.fingerprint() == alone.method.fingerprint()
     assert len(shop) == 160
     assert {match.item for match in shop.search(id=data.ids[0], where='split == "test"', k=80)} == {

@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 
-def _version(*, wanted: bool) -> None:
+def _version(wanted: bool) -> None:
     if wanted:
         print(f"amodal {__version__}")  # noqa: T201
         raise typer.Exit
@@ -39,10 +39,11 @@ def start(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Threads for numerical work; 0 for all.")] = 0,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Cross-modal retrieval that learns from incomplete data."""
-    _version(wanted=version)
     settings.quiet, settings.debug = quiet, debug
     if threads:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):

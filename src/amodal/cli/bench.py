@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,7 +83,7 @@ def show(
     known = {name for record in records for name in record["metrics"]}
     if measure not in known:
         raise UsageError(nearest(measure, known, what="measure"))
-    rows = summarise([record for record in records if measure in record["metrics"]], measure)
+    rows = summarise(records, measure)
     if json:
         emit({"rows": [vars(row) for row in rows]})
     else:
@@ -106,8 +107,9 @@ def _print(rows: Sequence[Row], measure: str = "map") -> None:
         chosen = [row for row in rows if row.protocol == protocol]
         ways = list(dict.fromkeys(way for row in chosen for way in row.cells))
         cells = [
-            (row.dataset, row.setting, row.method, row.bits or "real", *(_cell(row.cells.get(way)) for way in ways),
-             f"{row.control:.3f}", _chance(row, measure), row.seeds, f"{row.seconds:.1f}")
+            (row.dataset, row.setting, _method(row, chosen), row.bits or "real",
+             *(_cell(*row.cells.get(way, (math.nan, math.nan))) for way in ways),
+             _cell(row.control), _cell(_mean(row.chance)), row.seeds, f"{row.seconds:.1f}")
             for row in chosen
         ]  # fmt: skip
         columns = ("data", "setting", "method", "bits", *ways, "control", "chance", "seeds", "fit s")
@@ -115,13 +117,22 @@ def _print(rows: Sequence[Row], measure: str = "map") -> None:
         table(f"Protocol {protocol}", columns, cells, caption)
 
 
-def _cell(value: tuple[float, float] | None) -> str:
-    if value is None:
+def _method(row: Row, rows: Sequence[Row]) -> str:
+    """The method's name, and its arguments as far as rows of the same method differ in them."""
+    configs = [other.config for other in rows if other.method == row.method]
+    differing = [
+        f"{name}={value}"
+        for name, value in row.config.items()
+        if name != "bits" and any(config.get(name) != value for config in configs)
+    ]
+    return " ".join([row.method, *differing])
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / len(values) if values else math.nan
+
+
+def _cell(mean: float, deviation: float = math.nan) -> str:
+    if math.isnan(mean):
         return "-"
-    mean, sd = value
-    return f"{mean:.3f}" if sd != sd else f"{mean:.3f} ± {sd:.3f}"
-
-
-def _chance(row: Row, measure: str) -> str:
-    """The floor of mAP; rows know no other."""
-    return f"{sum(row.chance.values()) / len(row.chance):.3f}" if measure == "map" else "-"
+    return f"{mean:.3f}" if math.isnan(deviation) else f"{mean:.3f} ± {deviation:.3f}"

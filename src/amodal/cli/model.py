@@ -97,7 +97,7 @@ def fit(
     if resume and checkpoints is None:
         raise UsageError("--resume needs --checkpoints: the folder in which the interrupted run left its checkpoint.")
     params = {**({} if bits is None else {"bits": bits}), **assignments(sets)}
-    encoders = assignments(encoder, "--encoder", "image=hf:FOLDER")
+    encoders = {name: str(value) for name, value in assignments(encoder, "--encoder", "image=hf:FOLDER").items()}
     shop = Retriever(get(method).create(preset=preset, **params), encoders=encoders)
     items, problems = load(data, modalities, skip_bad=skip_bad)
     items, held = (items, None) if patience is None else _set_apart(items, validation)
@@ -142,8 +142,7 @@ def evaluate(
     items, problems = load(data, modalities, skip_bad=skip_bad)
     if items.split is None:
         raise DataError(f'{data}: has no split, so nothing was held out. Add a column "split" with train and test.')
-    shop = _open(model)
-    with bars() as progress:
+    with _open(model) as shop, bars() as progress:
         arrangement = arrange(shop.features(items, progress, skip_bad=skip_bad), get_protocol("heldout"))
         found = measure(shop.method, arrangement)
         control = get("label_regression").create()
@@ -172,8 +171,7 @@ def encode(
     from amodal.evaluation import encode_items, save_codes
 
     items, problems = load(data, modalities, skip_bad=skip_bad)
-    shop = _open(model)
-    with bars() as progress:
+    with _open(model) as shop, bars() as progress:
         features = shop.features(items, progress, skip_bad=skip_bad)
         codes = encode_items(shop.method, features)
     save_codes(out, codes, features)
@@ -199,25 +197,25 @@ def add(
     What has been acknowledged survives a killed process.
     """
     items, problems = load(data, modalities, skip_bad=skip_bad)
-    shop = _open(model, write=True)
-    with bars() as progress:
+    with _open(model, write=True) as shop, bars() as progress:
         written = (shop.upsert if replace else shop.add)(items, progress=progress, skip_bad=skip_bad)
+        entries = len(shop)
     left = [*problems, *shop.left_out]
     if json:
-        emit({"model": str(model), "written": written, "entries": len(shop), "left_out": left})
+        emit({"model": str(model), "written": written, "entries": entries, "left_out": left})
     else:
-        note(f"{model}: {written:,} entries written, {len(shop):,} in all")
+        note(f"{model}: {written:,} entries written, {entries:,} in all")
         left_out(left)
 
 
 def delete(model: Model, ids: Annotated[list[str], typer.Argument(help="Ids of items.")], json: Json = False) -> None:
     """Take items out of the index."""
-    shop = _open(model, write=True)
-    removed = shop.delete(ids)
+    with _open(model, write=True) as shop:
+        removed, entries = shop.delete(ids), len(shop)
     if json:
-        emit({"model": str(model), "removed": removed, "entries": len(shop)})
+        emit({"model": str(model), "removed": removed, "entries": entries})
     else:
-        note(f"{model}: {removed} of {len(ids)} items removed, {len(shop):,} entries left")
+        note(f"{model}: {removed} of {len(ids)} items removed, {entries:,} entries left")
 
 
 def search(
@@ -235,9 +233,9 @@ def search(
 ) -> None:
     """Find the nearest items by words, a picture or an item."""
     asked, content = _query(text, image, id, by)
-    shop = _open(model)
-    codes = None if id is not None else shop.encode(content, asked)
-    matches = shop.search(k=k, into=into, where=where, radius=radius, id=id, vector=codes)
+    with _open(model) as shop:
+        codes = None if id is not None else shop.encode(content, asked)
+        matches = shop.search(k=k, into=into, where=where, radius=radius, id=id, vector=codes)
     if html is not None:
         from amodal.sheet import Search, write_sheet
 
@@ -281,8 +279,7 @@ def impute(
     from amodal.methods.imputation import save_imputation
 
     items, _ = load(data, modalities, skip_bad=False)
-    shop = _open(model)
-    with bars() as progress:
+    with _open(model) as shop, bars() as progress:
         imagined = shop.impute(items, modality, progress=progress)
     save_imputation(out, imagined, items.ids)
     trust = float(imagined.trust.mean()) if len(imagined) else math.nan
