@@ -123,6 +123,10 @@ class Dataset:
         }
         return replace(self, modalities=tables)
 
+    def with_tables(self, tables: Mapping[str, Observations]) -> Dataset:
+        """The same items with other observations."""
+        return replace(self, modalities=tables)
+
     def with_classes(self, names: Sequence[str]) -> Dataset:
         """The same items with some label columns only, in the order named.
 

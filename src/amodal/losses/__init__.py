@@ -3,7 +3,7 @@
 from amodal.losses.bottleneck import gaussian_kl, reconstruction
 from amodal.losses.contrastive import kernel, supervised_contrastive
 from amodal.losses.likelihood import pair_likelihood
-from amodal.losses.relations import propagated, share_label
+from amodal.losses.relations import propagated, share_label, share_probability
 
 __all__ = [
     "gaussian_kl",
@@ -12,5 +12,6 @@ __all__ = [
     "propagated",
     "reconstruction",
     "share_label",
+    "share_probability",
     "supervised_contrastive",
 ]

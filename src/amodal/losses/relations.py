@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-__all__ = ["propagated", "share_label"]
+__all__ = ["propagated", "share_label", "share_probability"]
 
 
 def share_label(a: Tensor, b: Tensor) -> Tensor:
@@ -44,3 +45,30 @@ def propagated(a: Tensor, b: Tensor) -> Tensor:
     together_a = (a.T @ a > 0).to(a.dtype)
     together_b = (b.T @ b > 0).to(a.dtype)
     return (a @ together_b @ together_a @ b.T > 0).to(a.dtype)
+
+
+def share_probability(a: Tensor, b: Tensor, *, single: bool, terms: int = 7) -> Tensor:
+    """Probability that two items share a label, from their class probabilities: the soft form of ``share_label``.
+
+        single:   P_ij = <a_i, b_j>
+        several:  P_ij = 1 - prod_k (1 - a_ik b_jk)
+
+    Args:
+        a: Class probabilities, shape (m, c).
+        b: Class probabilities, or multi-hot labels, shape (n, c).
+        single: Whether every item has exactly one class.
+        terms: Terms of the series log(1 - x) = -sum_t x^t / t, which turns the product into matrix products. Seven
+            leave P right to .01 up to .8 and bound it by .93, a certainty that nobody needs to the last digit.
+
+    Returns:
+        Shape (m, n), in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> share_probability(torch.tensor([[0.5, 0.5]]), torch.eye(2), single=True).tolist()
+        [[0.5, 0.5]]
+    """
+    if single:
+        return a @ b.T
+    total = torch.stack([(a**t) @ (b**t).T / t for t in range(1, terms + 1)]).sum(dim=0)
+    return 1 - torch.exp(-total)

@@ -17,7 +17,7 @@ from amodal.methods.base import Method, as_codes
 from amodal.methods.features import by_blocks, moments
 from amodal.training import Batch, Batches, Outcome, Training, train
 
-__all__ = ["DeepMethod", "Standardise"]
+__all__ = ["DeepMethod", "NetworkMethod", "Standardise"]
 
 
 class Standardise(nn.Module):
@@ -25,19 +25,24 @@ class Standardise(nn.Module):
 
     Args:
         dim: Width of the features.
+        common: One scale for all features, the root of their mean variance, so that their proportions stay: where most
+            features are rare (tags, word counts), dividing each by its own deviation blows up the rarest.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, *, common: bool = False) -> None:
         super().__init__()
+        self.common = common
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("deviation", torch.ones(dim))
 
     def fit(self, observations: Observations) -> None:
         """Take the moments of training rows."""
-        mean, deviation = moments(observations)
+        mean, deviation = moments(observations, constant=0.0 if self.common else 1.0)
+        if self.common:
+            deviation[:] = np.sqrt((deviation**2).mean()) or 1.0
         self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(deviation))
 
@@ -46,66 +51,36 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.deviation
 
 
-class DeepMethod(Method):
-    """A method whose networks learn in the common loop.
-
-    Subclasses give ``build`` (the networks), ``groups`` (parameters and rates), ``step`` (the losses) and ``output``
-    (real-valued outputs of one modality, whose sign or direction is the code).
+class NetworkMethod(Method):
+    """A method whose codes come out of networks, however they learn.
 
     Attributes:
-        epochs: Passes over the data.
-        batch_size: Items in a batch.
         seed: Seed of weights, order and noise.
         network_: All parameters and buffers.
-        outcome_: Which epoch was kept, and why; only where it was fitted, not on a loaded model.
     """
 
-    epochs: int
-    batch_size: int
     seed: int
     network_: nn.Module
-    outcome_: Outcome
 
     @abstractmethod
     def build(self) -> nn.Module:
         """The networks, from ``widths_`` and ``classes_``; ready for ``load_state_dict``."""
+
+    @abstractmethod
+    def output(self, x: Tensor, modality: str) -> Tensor:
+        """Real-valued outputs in evaluation, shape (m, r); their sign or direction is the code."""
+
+    def draw(self) -> nn.Module:
+        """``build`` with first weights that are a function of the seed alone."""
+        with torch.random.fork_rng([]):
+            torch.manual_seed(self.seed)
+            return self.build()
 
     def prepare(self, data: Dataset) -> None:
         """Fit what is measured on the training data before learning; by default every ``Standardise``."""
         for name, module in self.network_.named_modules():
             if isinstance(module, Standardise):
                 module.fit(data[data.names[int(name.split(".")[1])]])  # <part>.<position of the modality>.<...>
-
-    def groups(self) -> list[dict[str, Any]]:
-        """Parameter groups with their rates."""
-        raise NotImplementedError
-
-    def optimizer(self) -> Optimizer:
-        """AdamW over the groups; the loop decays the rates."""
-        return AdamW(self.groups())
-
-    @abstractmethod
-    def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
-        """The losses of a batch; see ``training.Learner``."""
-
-    @abstractmethod
-    def output(self, x: Tensor, modality: str) -> Tensor:
-        """Real-valued outputs in evaluation, shape (m, r)."""
-
-    def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
-        """Nothing between epochs, unless a method says so."""
-
-    def finish(self, data: Dataset) -> None:
-        """Nothing after the last epoch, unless a method says so; the network is on the CPU, in evaluation."""
-
-    def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(self.seed)
-            self.network_ = self.build()
-        self.prepare(data)
-        score = None if validation is None else lambda: self.validation_score(validation)
-        self.outcome_ = train(self, data, training or Training(), score)
-        self.finish(data)
 
     def _encode(self, features: NDArray[np.float32], modality: str) -> Codes:
         self.network_.eval()
@@ -123,7 +98,47 @@ class DeepMethod(Method):
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Build the networks anew and fill them."""
-        with torch.random.fork_rng([]):  # the first weights are drawn, and thrown away
-            self.network_ = self.build()
+        self.network_ = self.draw()
         self.network_.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
         self.network_.eval()
+
+
+class DeepMethod(NetworkMethod):
+    """A method whose networks learn in the common loop, all at once.
+
+    Subclasses give ``build`` and ``output``, ``groups`` (parameters and rates) and ``step`` (the losses).
+
+    Attributes:
+        epochs: Passes over the data.
+        batch_size: Items in a batch.
+        outcome_: Which epoch was kept, and why; only where it was fitted, not on a loaded model.
+    """
+
+    epochs: int
+    batch_size: int
+    outcome_: Outcome
+
+    @abstractmethod
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups with their rates."""
+
+    @abstractmethod
+    def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """The losses of a batch; see ``training.Learner``."""
+
+    def optimizer(self) -> Optimizer:
+        """AdamW over the groups; the loop decays the rates."""
+        return AdamW(self.groups())
+
+    def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
+        """Nothing between epochs, unless a method says so."""
+
+    def finish(self, data: Dataset) -> None:
+        """Nothing after the last epoch, unless a method says so; the network is on the CPU, in evaluation."""
+
+    def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:
+        self.network_ = self.draw()
+        self.prepare(data)
+        score = None if validation is None else lambda: self.validation_score(validation)
+        self.outcome_ = train(self, data, training or Training(), score)
+        self.finish(data)

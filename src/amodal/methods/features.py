@@ -37,14 +37,15 @@ def by_blocks(function: Callable[[Array], Array], features: NDArray[np.floating]
     return np.concatenate(outputs)
 
 
-def moments(observations: Observations) -> tuple[Array, Array]:
+def moments(observations: Observations, *, constant: float = 1.0) -> tuple[Array, Array]:
     """Mean and standard deviation of each feature over the observed rows, in one pass in chunks.
 
     Args:
         observations: Features of one modality, shape (m, d).
+        constant: What stands for the deviation of a constant feature; 1, so that dividing leaves it 0.
 
     Returns:
-        Mean (d,) and population standard deviation (d,); a constant feature gets 1, so that dividing leaves it 0.
+        Mean (d,) and population standard deviation (d,).
     """
     count, mean, squares = 0, np.zeros(observations.dim), np.zeros(observations.dim)
     for chunk in observations.chunks():
@@ -56,7 +57,7 @@ def moments(observations: Observations) -> tuple[Array, Array]:
         mean += delta * len(x) / new
         count = new
     deviation = np.sqrt(squares / max(count, 1))
-    return mean, np.where(deviation > 1e-8, deviation, 1.0)
+    return mean, np.where(deviation > 1e-8, deviation, constant)
 
 
 def item_means(observations: Observations) -> tuple[NDArray[np.int64], Array]:

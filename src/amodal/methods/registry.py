@@ -12,6 +12,7 @@ __all__ = ["METHODS", "get", "names"]
 # slug -> module and class; modules are imported when asked for, so that listing names loads no torch
 METHODS: dict[str, tuple[str, str]] = {
     "cich": ("amodal.methods.hashing.cich", "CICH"),
+    "cich_paper": ("amodal.methods.hashing.cich_paper", "CICHPaper"),
     "dch": ("amodal.methods.shallow.dch", "DCH"),
     "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
     "cca_itq": ("amodal.methods.shallow.cca_itq", "CCAITQ"),

@@ -29,16 +29,18 @@ class Learner(Protocol):
     """What a deep method gives the loop: networks, parameter groups, a step; alternating methods also ``between``.
 
     Attributes:
-        network_: All parameters and buffers.
         epochs: Passes over the data.
         batch_size: Items in a batch.
         seed: Seed of order, dropout and noise.
     """
 
-    network_: nn.Module
     epochs: int
     batch_size: int
     seed: int
+
+    @property
+    def network_(self) -> nn.Module:
+        """All parameters and buffers."""
 
     def params(self) -> dict[str, Any]:
         """The arguments of the method; a checkpoint fits no others."""
@@ -249,7 +251,8 @@ class _Run:
 
     def _tell(self, done: int, loss: Tensor | None = None) -> None:
         if self.settings.progress and self.fabric.is_global_zero:
-            self.settings.progress(done, self.total, "training" if loss is None else f"training · loss {loss:.3f}")
+            what = self.settings.what
+            self.settings.progress(done, self.total, what if loss is None else f"{what} · loss {loss:.3f}")
 
 
 def _diverged(epoch: int, what: str, terms: dict[str, float]) -> MethodError:

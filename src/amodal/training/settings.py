@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amodal.errors import UsageError, nearest
@@ -32,6 +32,7 @@ class Training:
             keeps the last epoch and does not look at them.
         validate_every: Epochs between looks at the validation items.
         progress: Called after every batch.
+        what: What progress calls the work.
 
     Raises:
         UsageError: If the precision is not one of the two, a number of epochs is not positive, or there is nothing to
@@ -48,6 +49,7 @@ class Training:
     patience: int | None = None
     validate_every: int = 5
     progress: Progress | None = None
+    what: str = "training"
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -57,3 +59,13 @@ class Training:
                 raise UsageError(f"{name} is {value}; it counts epochs, so it must be at least 1.")
         if self.resume and self.folder is None:
             raise UsageError("resume=True needs folder=, where the interrupted run left its checkpoint.")
+
+    def stage(self, what: str, *, chooses: bool = False) -> Training:
+        """The same for one stage of a method that learns in several, with a folder of its own.
+
+        Args:
+            what: Name of the stage.
+            chooses: Whether validation items may choose the epoch of this stage.
+        """
+        folder = None if self.folder is None else self.folder / what
+        return replace(self, what=what, folder=folder, patience=self.patience if chooses else None)

@@ -24,7 +24,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor
 
 from amodal.losses import gaussian_kl, reconstruction, share_label
-from amodal.methods.hashing.cich_networks import CICHNetwork
+from amodal.methods.hashing.cich_paper_networks import CICHPaperNetwork
 from amodal.training import Batch
 
 __all__ = ["Memories", "modality_loss", "prototype_loss"]
@@ -79,7 +79,7 @@ def prototype_loss(labels: Tensor, index: Tensor, prototype: Tensor, memories: M
 
 
 def modality_loss(
-    network: CICHNetwork, batch: Batch, names: list[str], a: str, prototype: Tensor, memories: Memories
+    network: CICHPaperNetwork, batch: Batch, names: list[str], a: str, prototype: Tensor, memories: Memories
 ) -> dict[str, Tensor]:
     """What the networks of modality ``a`` minimise on a batch.
 
@@ -104,7 +104,7 @@ def modality_loss(
             there = memories.present[b]
             logits = torch.sigmoid(0.5 * h @ memories.codes[b][there].T)
             sach = sach + F.binary_cross_entropy_with_logits(logits, similar[:, there], reduction="sum")
-            predicted = network.predict(source.feature, None, k, j)
+            predicted = network.imagine(source.feature, None, k, j)
             sach = sach + _recovered(network, predicted.detach(), j, there[index], h, labels, known)
             both = there[index]
             target = memories.features[b][index[both]]
@@ -117,7 +117,7 @@ def modality_loss(
 
 
 def _recovered(
-    network: CICHNetwork, predicted: Tensor, target: int, has: Tensor, h: Tensor, labels: Tensor, known: Tensor
+    network: CICHPaperNetwork, predicted: Tensor, target: int, has: Tensor, h: Tensor, labels: Tensor, known: Tensor
 ) -> Tensor:
     """The contrast with rows whose other side is imagined."""
     chosen = (~has & known).nonzero().squeeze(1)[:RECOVERED]

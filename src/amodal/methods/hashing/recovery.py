@@ -4,22 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import permutations
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from amodal.data import Dataset, Observations
 from amodal.errors import MethodError
-from amodal.methods.hashing.cich_networks import CICHNetwork
 from amodal.methods.imputation import Imputation
 
-__all__ = ["Neighbours", "Recovery"]
+__all__ = ["Imagining", "Latent", "Neighbours", "Predictors", "Recovery"]
 
 CHUNK = 1024
+
+
+@dataclass
+class Latent:
+    """What the encoder of one modality makes of a batch.
+
+    Attributes:
+        mean: mu of the bottleneck, shape (m, e).
+        log_variance: log sigma^2 in [-8, 8], shape (m, e).
+        sample: z: mu plus noise in training, mu otherwise; shape (m, e).
+        feature: f, what is recovered when it is missing, shape (m, w).
+        code: h of the code head, shape (m, r).
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    sample: Tensor
+    feature: Tensor
+    code: Tensor
+
+
+class Predictors(nn.Module):
+    """For every ordered pair of modalities a linear q_ab(z_a) and, with context, q'_ab([z_a ; context]).
+
+    Args:
+        modalities: How many.
+        latent: Width e of z.
+        width: Width w of the latent features that are predicted.
+    """
+
+    def __init__(self, modalities: int, latent: int, width: int) -> None:
+        super().__init__()
+        ways = [f"{a}-{b}" for a, b in permutations(range(modalities), 2)]
+        self.plain = nn.ModuleDict({way: nn.Linear(latent, width) for way in ways})
+        self.contextual = nn.ModuleDict({way: nn.Linear(latent + width, width) for way in ways})
+
+    def forward(self, sample: Tensor, context: Tensor | None, source: int, target: int) -> Tensor:
+        """The latent feature of ``target`` imagined from ``source``, shape (m, w)."""
+        way = f"{source}-{target}"
+        out: Tensor = (
+            self.plain[way](sample) if context is None else self.contextual[way](torch.cat([sample, context], dim=1))
+        )
+        return out
+
+
+class Imagining(Protocol):
+    """Networks that ``Recovery`` can work with.
+
+    Attributes:
+        width: Width w of latent features.
+        imagine: The predictors.
+    """
+
+    width: int
+    imagine: Predictors
+
+    def latent(self, x: Tensor, modality: int) -> Latent:
+        """Encode features of one modality."""
+
+    def code(self, feature: Tensor, modality: int) -> Tensor:
+        """Relaxed codes of latent features, shape (m, r)."""
 
 
 @dataclass
@@ -28,8 +89,8 @@ class Neighbours:
 
     Attributes:
         index: Row of each in the training data, shape (p,).
-        source: Latent features of the source side, shape (p, e).
-        target: Latent features of the target side, shape (p, e).
+        source: Latent features of the source side, shape (p, w).
+        target: Latent features of the target side, shape (p, w).
     """
 
     index: Tensor
@@ -75,7 +136,7 @@ class Recovery:
         readout: By modality, ridge coefficients from [f ; 1] to features, shape (e + 1, d).
     """
 
-    network: CICHNetwork
+    network: Imagining
     names: list[str]
     k: int
     neighbours: dict[tuple[str, str], Neighbours] = field(default_factory=dict)
@@ -92,11 +153,11 @@ class Recovery:
             b: Target.
         """
         way = self.names.index(a), self.names.index(b)
-        plain = self.network.predict(sample, None, *way)
+        plain = self.network.imagine(sample, None, *way)
         if not self.k or (a, b) not in self.neighbours:
             return (plain,)
         context, _ = self.neighbours[a, b].context(feature.detach(), index, self.k)
-        return plain, self.network.predict(sample, context, *way)
+        return plain, self.network.imagine(sample, context, *way)
 
     def learn_readout(self, table: Observations, modality: str, rows: NDArray[np.int64]) -> None:
         """Ridge regression from latent to input features on some observed rows."""
@@ -158,7 +219,7 @@ class Recovery:
         source = self.network.latent(x, way[0])
         context, cosine = self.neighbours[a, b].context(source.feature, None, max(self.k, 1))
         informed = use == "context" and self.k > 0
-        return self.network.predict(source.mean, context if informed else None, *way), cosine
+        return self.network.imagine(source.mean, context if informed else None, *way), cosine
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Neighbours and readouts as named arrays."""
