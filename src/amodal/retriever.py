@@ -54,7 +54,7 @@ class Retriever:
 
     Example:
         >>> from amodal.data import toy
-        >>> shop = Retriever("cich", bits=16, epochs=2).fit(toy(60))
+        >>> shop = Retriever("dch", bits=16).fit(toy(60))
         >>> len(shop.search(id=toy(60).ids[0], k=3))
         3
     """
