@@ -11,8 +11,10 @@ from amodal.benchmark import carry_out, plan, read_results, run_grid, runs, summ
 from amodal.data import toy
 from amodal.errors import DataError, MethodError, UsageError
 from amodal.methods import get
+from amodal.methods.registry import METHODS
 from amodal.training import Training
 from tests.evaluation.toys import split_toy
+from tests.training.tiny import Tiny
 
 DATA = split_toy(150)
 QUICK = {"anchors": 20}
@@ -21,6 +23,11 @@ QUICK = {"anchors": 20}
 def grid(methods=("dch", "label_regression"), settings=("hard",), **options):
     options = {"seeds": 2, "bits": (8,), "params": QUICK, "modalities": DATA.names, **options}
     return plan("toys", methods, settings, **options)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_is_registered(monkeypatch):
+    monkeypatch.setitem(METHODS, "tiny", ("tests.training.tiny", "Tiny"))
 
 
 @pytest.fixture
@@ -68,7 +75,7 @@ def test_a_grid_is_every_combination_with_the_control_first():
         ({"params": {"seed": 3}}, '"seed" is a side of the grid. Give seeds'),
         ({"params": {"bits": 3}}, '"bits" is a side of the grid. Give bits'),
         ({"preset": "paper"}, 'unknown preset of label_regression or dch "paper"'),
-        ({"preset": "papre", "methods": ("cich",), "params": {}}, r'"papre".*Did you mean "paper"'),
+        ({"preset": "fats", "methods": ("tiny",), "params": {}}, r'"fats".*Did you mean "fast"'),
     ],
 )
 def test_unknown_names_are_refused_before_anything_runs(wrong, sentence, fits):
@@ -78,9 +85,9 @@ def test_unknown_names_are_refused_before_anything_runs(wrong, sentence, fits):
 
 
 def test_a_preset_goes_to_the_methods_that_have_it():
-    made = grid(("cich", "label_regression"), params={}, preset="paper", seeds=1)
-    assert [(run.method, run.preset) for run in made] == [("label_regression", None), ("cich", "paper")]
-    assert made[1].build().params() == {**get("cich").create("paper").params(), "bits": 8, "seed": 0}
+    made = grid(("tiny", "label_regression"), params={}, bits=(16,), preset="fast", seeds=1)
+    assert [(run.method, run.preset) for run in made] == [("label_regression", None), ("tiny", "fast")]
+    assert made[1].build().params() == {**Tiny().params(), "rate": 0.05, "epochs": 2, "bits": 16}
 
 
 def test_every_run_is_a_line_with_its_metrics(tmp_path):
@@ -230,8 +237,7 @@ def test_progress_counts_runs(tmp_path):
 
 
 def test_a_deep_run_takes_the_training_and_records_its_device(tmp_path):
-    small = {"latent": 8, "hidden": 8, "epochs": 2}
-    made = grid(("cich",), params=small, seeds=1)
+    made = grid(("tiny",), params={"epochs": 2}, seeds=1)
     calls = []
     training = Training(device="cpu", progress=lambda *call: calls.append(call))
     (line,) = run_grid(made, DATA, tmp_path, training=training)

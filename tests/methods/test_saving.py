@@ -11,9 +11,14 @@ from safetensors.numpy import load_file, save_file
 from amodal.data import toy
 from amodal.errors import DataError, MethodError, UsageError
 from amodal.methods import get, load, save, saving
+from amodal.methods.registry import METHODS
 
 DATA = toy(60, classes=3)
-CICH = {"latent": 8, "hidden": 16, "epochs": 2}
+
+
+@pytest.fixture(autouse=True)
+def _tiny_is_registered(monkeypatch):
+    monkeypatch.setitem(METHODS, "tiny", ("tests.training.tiny", "Tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def test_loaded_is_the_same(model, method):
 
 @pytest.mark.parametrize("bits", [np.int64(8), np.int32(8), 8])
 def test_numbers_of_numpy_are_arguments_too(bits, tmp_path):
-    method = get("cich").create(bits=bits, rate=np.float64(0.001), **CICH).fit(DATA)
+    method = get("tiny").create(bits=bits, rate=np.float64(0.001), epochs=2).fit(DATA)
     loaded = load(save(method, tmp_path / "model"))
     assert loaded.params() == method.params()
     assert loaded.fingerprint() == method.fingerprint()
@@ -57,7 +62,7 @@ def test_numbers_of_numpy_are_arguments_too(bits, tmp_path):
 
 
 def test_loading_draws_nothing_from_global_random_state(tmp_path):
-    folder = save(get("cich").create(bits=8, **CICH).fit(DATA), tmp_path / "model")
+    folder = save(get("tiny").create(epochs=2).fit(DATA), tmp_path / "model")
     before = torch.get_rng_state()
     load(folder)
     assert torch.equal(torch.get_rng_state(), before)
@@ -177,7 +182,7 @@ def test_weights_of_another_model_are_noticed(model):
     ids=["method", "argument", "no widths", "other widths"],
 )
 def test_a_config_that_does_not_fit_is_a_sentence(tmp_path, change):
-    folder = save(get("cich").create(bits=8, **CICH).fit(DATA), tmp_path / "model")
+    folder = save(get("tiny").create(epochs=2).fit(DATA), tmp_path / "model")
     edit(folder, **change)
     with pytest.raises(DataError, match="do not belong together, or were written by another version"):
         load(folder)

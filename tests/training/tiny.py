@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -29,6 +31,8 @@ class Tiny(DeepMethod):
         checked="is itself a check",
         reference_code="none",
     )
+
+    presets = MappingProxyType({"fast": {"rate": 0.05, "epochs": 2}})
 
     def __init__(self, bits=8, *, epochs=6, batch_size=32, rate=0.01, dropout=0.2, seed=0):
         self.bits, self.epochs, self.batch_size = bits, epochs, batch_size
@@ -115,8 +119,9 @@ def kill_while_learning(folder, epochs, when):
 def learn_with_others(folder):
     """Fit as one of several processes, and write what came of it."""
     torch.set_num_threads(1)
-    training = Training(device="cpu", devices=2, strategy="ddp", folder=Path(folder) / "log", checkpoint_every=2)
-    method = Tiny().fit(data(90), training=training)
+    training = Training(device="cpu", devices=2, strategy="ddp", checkpoint_every=2)
+    Tiny(seed=5).fit(data(90), training=training)  # a method of several stages trains more than once
+    method = Tiny().fit(data(90), training=replace(training, folder=Path(folder) / "log"))
     rank = torch.distributed.get_rank()
     torch.save(weights(method), Path(folder) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
