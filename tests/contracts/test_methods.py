@@ -15,6 +15,7 @@ from amodal.codes import BinaryCodes, Embeddings
 from amodal.data import Labels, Observations, incomplete, toy
 from amodal.errors import AmodalError, DataError, MethodError, MissingModality, ShapeError, UsageError
 from amodal.methods import get, load, names, save
+from amodal.methods.deep import NetworkMethod
 from amodal.training import Training
 
 # A method that could use pairs may say that there are none.
@@ -25,6 +26,22 @@ EXPECTED = MappingProxyType(
     {
         "cca_itq": {"bits": 8},
         "cich": {
+            "bits": 8,
+            "members": 2,
+            "hidden": 32,
+            "latent": 16,
+            "anchors": 40,
+            "head": 32,
+            "dropout": 0.1,
+            "dropout_hidden": 0.2,
+            "encoder_epochs": 20,
+            "batch_size": 16,
+            "rate": 0.01,
+            "imagination_steps": 20,
+            "code_steps": 100,
+            "code_batch": 64,
+        },
+        "cich_paper": {
             "bits": 8,
             "latent": 16,
             "hidden": 32,
@@ -296,15 +313,20 @@ def test_bad_numbers_are_sentences(slug):
                 make(slug, bits=bits).fit(data("complete"))
 
 
-deep = pytest.mark.parametrize("slug", [slug for slug in sorted(EXPECTED) if "epochs" in EXPECTED[slug]])
+deep = pytest.mark.parametrize("slug", [slug for slug in names() if issubclass(get(slug), NetworkMethod)])
+
+
+def logs(folder):
+    """The lines of every stage's log, by stage."""
+    return {path.parent.name: path.read_text().splitlines() for path in folder.rglob("log.jsonl")}
 
 
 @deep
 def test_losses_fall(slug, tmp_path):
-    make(slug, epochs=5).fit(data("hard"), training=Training(folder=tmp_path))
-    losses = [json.loads(line)["losses"]["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert losses[1] < losses[0]
-    assert losses[-1] < losses[0]
+    make(slug).fit(data("hard"), training=Training(folder=tmp_path / "run"))
+    for stage, lines in logs(tmp_path).items():
+        losses = [json.loads(line)["losses"]["loss"] for line in lines]
+        assert losses[-1] < losses[0], stage
 
 
 @deep
@@ -312,16 +334,24 @@ def test_resumed_training_equals_an_uninterrupted_one(slug, tmp_path):
     class Stop(Exception):
         pass
 
-    def stop(done, total, what):
-        if done > 0.6 * total:
-            raise Stop
+    stages = {}
+    whole = make(slug).fit(
+        data("hard"), training=Training(progress=lambda done, total, what: stages.update({what.split(" · ")[0]: total}))
+    )
+    for stage in stages:
 
-    whole = make(slug, epochs=5).fit(data("hard"))
-    training = Training(folder=tmp_path, checkpoint_every=1, progress=stop)
-    with pytest.raises(Stop):
-        make(slug, epochs=5).fit(data("hard"), training=training)
-    epochs = len((tmp_path / "log.jsonl").read_text().splitlines())
-    assert 0 < epochs < 5
-    resumed = make(slug, epochs=5).fit(data("hard"), training=replace(training, progress=None, resume=True))
-    assert resumed.fingerprint() == whole.fingerprint()
-    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 5
+        def stop(done, total, what, stage=stage):
+            if what.startswith(stage) and done > 0.6 * total:
+                raise Stop
+
+        folder = tmp_path / stage
+        training = Training(folder=folder, checkpoint_every=1, progress=stop)
+        with pytest.raises(Stop):
+            make(slug).fit(data("hard"), training=training)
+        before = sum(map(len, logs(folder).values()))
+        resumed = make(slug).fit(data("hard"), training=replace(training, progress=None, resume=True))
+        assert resumed.fingerprint() == whole.fingerprint(), stage
+        after = logs(folder)
+        assert 0 < before < sum(map(len, after.values()))
+        for lines in after.values():
+            assert [json.loads(line)["epoch"] for line in lines] == list(range(len(lines)))

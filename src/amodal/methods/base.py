@@ -196,12 +196,10 @@ class Method(ABC):
 
         if validation.labels is None:
             raise MethodError("validation items need labels: model selection measures mAP by shared labels.")
-        codes = {name: self.encode_table(validation[name], name) for name in validation.names}
-        labels = {name: validation.labels.matrix[validation[name].item] for name in validation.names}
-        scores = [
-            mean_average_precision(codes[a], codes[b], labels[a], labels[b])
-            for a, b in permutations(validation.names, 2)
-        ]
+        here = [name for name in validation.names if len(validation[name])]
+        codes = {name: self.encode_table(validation[name], name) for name in here}
+        labels = {name: validation.labels.matrix[validation[name].item] for name in here}
+        scores = [mean_average_precision(codes[a], codes[b], labels[a], labels[b]) for a, b in permutations(here, 2)]
         return float(np.mean(scores))
 
     def _check(self, data: Dataset) -> None:

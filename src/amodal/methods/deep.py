@@ -25,24 +25,19 @@ class Standardise(nn.Module):
 
     Args:
         dim: Width of the features.
-        common: One scale for all features, the root of their mean variance, so that their proportions stay: where most
-            features are rare (tags, word counts), dividing each by its own deviation blows up the rarest.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, dim: int, *, common: bool = False) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.common = common
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("deviation", torch.ones(dim))
 
     def fit(self, observations: Observations) -> None:
         """Take the moments of training rows."""
-        mean, deviation = moments(observations, constant=0.0 if self.common else 1.0)
-        if self.common:
-            deviation[:] = np.sqrt((deviation**2).mean()) or 1.0
+        mean, deviation = moments(observations)
         self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(deviation))
 

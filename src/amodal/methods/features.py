@@ -37,11 +37,14 @@ def by_blocks(function: Callable[[Array], Array], features: NDArray[np.floating]
     return np.concatenate(outputs)
 
 
-def moments(observations: Observations, *, constant: float = 1.0) -> tuple[Array, Array]:
+def moments(
+    observations: Observations, *, constant: float = 1.0, function: Callable[[Array], Array] | None = None
+) -> tuple[Array, Array]:
     """Mean and standard deviation of each feature over the observed rows, in one pass in chunks.
 
     Args:
         observations: Features of one modality, shape (m, d).
+        function: Applied to the features first.
         constant: What stands for the deviation of a constant feature; 1, so that dividing leaves it 0.
 
     Returns:
@@ -49,7 +52,7 @@ def moments(observations: Observations, *, constant: float = 1.0) -> tuple[Array
     """
     count, mean, squares = 0, np.zeros(observations.dim), np.zeros(observations.dim)
     for chunk in observations.chunks():
-        x = chunk.astype(np.float64)
+        x = chunk.astype(np.float64) if function is None else function(chunk.astype(np.float64))
         new = count + len(x)
         # Chan's update: differences of means instead of differences of large sums
         delta = x.mean(axis=0) - mean

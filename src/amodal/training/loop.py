@@ -137,6 +137,8 @@ class _Run:
         learner.network_.to(fabric.device)
         self.optimizer = learner.optimizer()
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        # only these: a network that learns in stages holds the gradients of earlier ones
+        self.learned = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.start = 0
         self.best: dict[str, Tensor] = {}
         self.best_score: float | None = None
@@ -198,7 +200,7 @@ class _Run:
         if losses["loss"].requires_grad:  # a batch in which nothing can be learned is passed over
             self.fabric.backward(losses["loss"])
         self._average_gradients()
-        norm = nn.utils.clip_grad_norm_(self.learner.network_.parameters(), 5.0)
+        norm = nn.utils.clip_grad_norm_(self.learned, 5.0)
         if not torch.isfinite(norm):
             raise _diverged(epoch, "the gradient not finite", {name: value.item() for name, value in losses.items()})
         self.optimizer.step()
@@ -208,7 +210,7 @@ class _Run:
         # only, which it would wait for. Averaging by hand counts such a gradient as zero.
         if self.fabric.world_size == 1:
             return
-        parameters = list(self.learner.network_.parameters())
+        parameters = self.learned
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)

@@ -17,8 +17,9 @@ from amodal.errors import MethodError, MissingModality, nearest
 from amodal.methods.card import Card
 from amodal.methods.deep import NetworkMethod
 from amodal.methods.hashing.cich_networks import CICHNetwork
-from amodal.methods.hashing.cich_stages import CodeStage, EncoderStage, ImaginationStage
+from amodal.methods.hashing.cich_stages import CodeStage, EncoderStage, ImaginationStage, nll
 from amodal.methods.hashing.recovery import Neighbours, Recovery
+from amodal.methods.hashing.refinement import Anchors
 from amodal.methods.imputation import Imputation
 from amodal.training import Outcome, Training, train
 
@@ -32,14 +33,17 @@ class CICH(NetworkMethod):
 
     CICH's three ideas, each learned in a stage of its own (formulas: ``cich_stages``):
 
-    1. *Label prototypes instead of pairs* (PSSC). Encoders place an item at the prototypes of its labels, so an item
-       that has lost its partner teaches as much as one that has not. K small encoders share each modality, and each
-       leaves a fold of the rows unseen.
-    2. *Imagining the missing side* (CCA). Paired rows teach predictors to carry the latent feature of one side through
-       a bottleneck to the other, with and without the context of neighbouring pairs.
+    1. *Label prototypes instead of pairs* (PSSC). Variational bottlenecks place an item at the prototypes of its
+       labels, so an item that has lost its partner teaches as much as one that has not. K small encoders share each
+       modality, and each leaves a fold of the rows unseen.
+    2. *Imagining the missing side* (CCA). Paired rows teach predictors to carry the bottleneck of one side to the
+       latent feature of the other, with and without the context of neighbouring pairs.
     3. *Contrast across modalities* (SaCH). One head, told the modality, turns class probabilities into bits whose
        Hamming similarity says how probably two items share a label; rows that lack a side take part with what is
        imagined of it.
+
+    At last a few bits of each code are flipped where that brings it nearer to what it should say to some training codes
+    of the other modalities (``refinement``).
 
     The relation in stage 3 is the probability P(x, y) that two items share a label, as judged by encoders that have not
     seen them. The paper's is whether they do, which training items say with a certainty that unseen ones never have: a
@@ -48,16 +52,16 @@ class CICH(NetworkMethod):
     Args:
         bits: Code length r.
         members: Encoders K of each modality.
-        hidden: Width of each encoder.
+        hidden: Width of each encoder's first layer.
+        latent: Width e of each encoder's bottleneck.
         dropout: Share of input features left out in training.
-        dropout_latent: Share of latent features left out in training.
+        dropout_hidden: Share of hidden features left out in training.
+        beta: Weight of the bottleneck's divergence.
         encoder_epochs: Passes over the data in stage 1.
         batch_size: Items in a batch of stage 1.
         rate: Learning rate of encoders.
         weight_decay: Decoupled weight decay of encoders.
-        latent: Width e of the bottleneck.
         neighbours: Neighbours K that give context; 0 for none.
-        beta: Weight of the bottleneck's divergence.
         memory: At most so many paired rows teach imagination and serve as neighbours.
         imagination_steps: Steps of stage 2.
         head: Width of the code head.
@@ -66,10 +70,12 @@ class CICH(NetworkMethod):
         rate_codes: Learning rate of the head.
         prototypes: Weight of PSSC on codes.
         recovered: Imagined rows of each modality in a batch of stage 3.
+        anchors: At most so many training rows of each modality refine codes; 0 for the plain sign.
         seed: Seed of weights, folds, order and noise.
 
     Attributes:
         recovery_: What imagines a missing side.
+        anchors_: What codes are refined by.
 
     Paper: Luo, Zhang and Nie, IEEE TKDE 36(11):5823, 2024, doi 10.1109/TKDE.2024.3410388.
     Reference code: DarrenZZhang/CICH (no licence; read, not used).
@@ -93,9 +99,9 @@ class CICH(NetworkMethod):
             "seen them; the paper's is 0 or 1",
             "encoders are cross-fitted members that classify by latent prototypes; the paper has one network",
             "three stages, so that latent features rest while the missing side is learned; the paper alternates",
-            "the bottleneck stands before the predictors of the missing side, not before the codes",
             "SaCH and PSSC on codes are likelihoods of the soft relation; the paper's SaCH is a softmax",
-            "features are centred and divided by one number for all, not each by its own deviation",
+            "bits are drawn in training and refined at encoding; the paper takes the sign",
+            "features are divided by one number for all, after a square root if none is negative",
         ),
         reference_code="DarrenZZhang/CICH, no licence; read, not used",
     )
@@ -103,7 +109,8 @@ class CICH(NetworkMethod):
         "members": (3, 5, 8),
         "hidden": (128, 256, 512),
         "dropout": (0.0, 0.1, 0.3, 0.5),
-        "dropout_latent": (0.3, 0.5, 0.7),
+        "dropout_hidden": (0.3, 0.5, 0.7),
+        "beta": (0.0, 1e-4, 1e-3, 1e-2),
         "encoder_epochs": (15, 30, 60),
         "weight_decay": (1e-3, 1e-2, 1e-1),
         "neighbours": (0, 1, 3, 5, 10, 20),
@@ -113,6 +120,7 @@ class CICH(NetworkMethod):
 
     network_: CICHNetwork
     recovery_: Recovery
+    anchors_: Anchors
     outcome_: Outcome
 
     def __init__(
@@ -121,37 +129,37 @@ class CICH(NetworkMethod):
         *,
         members: int = 5,
         hidden: int = 256,
+        latent: int = 128,
         dropout: float = 0.3,
-        dropout_latent: float = 0.5,
+        dropout_hidden: float = 0.5,
+        beta: float = 1e-3,  # released: .01 in the loss of recovery
         encoder_epochs: int = 30,
         batch_size: int = 128,
-        rate: float = 1e-3,
+        rate: float = 2e-3,
         weight_decay: float = 1e-2,
-        latent: int = 256,
         neighbours: int = 5,
-        beta: float = 0.01,  # released: .01
         memory: int = 8192,
-        imagination_steps: int = 300,
+        imagination_steps: int = 150,
         head: int = 256,
-        code_steps: int = 2000,
+        code_steps: int = 1000,
         code_batch: int = 512,
         rate_codes: float = 4e-3,
         prototypes: float = 0.25,
         recovered: int = 32,  # released: 64
+        anchors: int = 2000,
         seed: int = 0,
     ) -> None:
-        self.bits, self.members, self.hidden = bits, members, hidden
-        self.dropout, self.dropout_latent = dropout, dropout_latent
+        self.bits, self.members, self.hidden, self.latent = bits, members, hidden, latent
+        self.dropout, self.dropout_hidden, self.beta = dropout, dropout_hidden, beta
         self.encoder_epochs, self.batch_size, self.rate, self.weight_decay = (
             encoder_epochs,
             batch_size,
             rate,
             weight_decay,
         )
-        self.latent, self.neighbours, self.beta = latent, neighbours, beta
-        self.memory, self.imagination_steps = memory, imagination_steps
+        self.neighbours, self.memory, self.imagination_steps = neighbours, memory, imagination_steps
         self.head, self.code_steps, self.code_batch, self.rate_codes = head, code_steps, code_batch, rate_codes
-        self.prototypes, self.recovered, self.seed = prototypes, recovered, seed
+        self.prototypes, self.recovered, self.anchors, self.seed = prototypes, recovered, anchors, seed
 
     def build(self) -> CICHNetwork:
         """All networks, for the modalities and classes learned from."""
@@ -163,7 +171,7 @@ class CICH(NetworkMethod):
             hidden=self.hidden,
             latent=self.latent,
             head=self.head,
-            dropout=(self.dropout, self.dropout_latent),
+            dropout=(self.dropout, self.dropout_hidden),
         )
 
     def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:
@@ -177,8 +185,11 @@ class CICH(NetworkMethod):
         fold = torch.from_numpy(random.permutation(len(data)) % self.members)
         self._learn_encoders(data, fold, training.stage("encoders"))
         self._learn_imagination(data, random, training.stage("imagination"))
+        posteriors = self._posteriors(data, fold)
         score = None if validation is None else lambda: self.validation_score(validation)
-        self.outcome_ = self._learn_codes(data, fold, random, training.stage("codes", chooses=True), score)
+        self.anchors_ = Anchors(bool(self.network_.single), 0.0, 0.0)
+        self.outcome_ = self._learn_codes(data, posteriors, random, training.stage("codes", chooses=True), score)
+        self._settle_anchors(posteriors, random)
 
     def _learn_encoders(self, data: Dataset, fold: Tensor, training: Training) -> None:
         assert data.labels is not None  # noqa: S101 - fit has checked
@@ -187,6 +198,7 @@ class CICH(NetworkMethod):
             fold,
             self.rate,
             self.weight_decay,
+            self.beta,
             network=self.network_,
             arguments=self.params(),
             epochs=self.encoder_epochs,
@@ -194,6 +206,23 @@ class CICH(NetworkMethod):
             seed=self.seed,
         )
         train(stage, data, training)
+        for k, m in enumerate(self.widths_):
+            self.network_.temperature[k] = self._temperature(data, m, fold)
+
+    def _temperature(self, data: Dataset, modality: str, fold: Tensor) -> float:
+        """The factor of scores under which labels of unseen rows are likeliest, on at most ``memory`` rows."""
+        assert data.labels is not None  # noqa: S101 - fit has checked
+        table = data[modality]
+        table = table.select(np.flatnonzero(data.labels.known[table.item] & (data.labels.per_row[table.item] > 0)))
+        table = table.select(np.unique(np.linspace(0, len(table) - 1, min(len(table), self.memory)).astype(np.int64)))
+        labels = torch.from_numpy(data.labels.dense(table.item))
+        k = list(self.widths_).index(modality)
+        with torch.no_grad():
+            scores = self.network_.scores(self.network_.latent(torch.from_numpy(table.read()), k).feature, k)
+            own = scores[torch.arange(len(scores)), fold[table.item]]
+            factors = torch.exp(torch.linspace(-1, 1, 41))
+            losses = torch.stack([nll(own * t, labels, single=bool(self.network_.single)).mean() for t in factors])
+        return float(factors[losses.argmin()])
 
     def _learn_imagination(self, data: Dataset, random: np.random.Generator, training: Training) -> None:
         paired = np.flatnonzero(data.presence().sum(axis=1) > 1)
@@ -201,17 +230,18 @@ class CICH(NetworkMethod):
             warnings.warn("no item has two modalities: nothing missing can be imagined.", stacklevel=5)
             return
         rows = np.sort(random.permutation(paired)[: self.memory])
-        latents = self._latents(data.take(rows))
+        some = data.take(rows)
+        latents = self._mapped(some, lambda x, m, _: torch.cat(self.network_.members[m](x), dim=1))
         for a, b in permutations(self.widths_, 2):
             both = np.flatnonzero(latents.present(a) & latents.present(b))
             if len(both):
-                source, target = (torch.from_numpy(_first(latents[m], both)) for m in (a, b))
+                means = (torch.from_numpy(_first(latents[m], both)).chunk(2, dim=1)[0] for m in (a, b))
+                source, target = (torch.relu(mean) for mean in means)
                 self.recovery_.neighbours[a, b] = Neighbours(torch.from_numpy(both), source, target)
         batch = min(128, len(rows))
         stage = ImaginationStage(
             self.recovery_,
             self.rate,
-            self.beta,
             network=self.network_,
             arguments=self.params(),
             epochs=_epochs(self.imagination_steps, len(rows), batch),
@@ -224,7 +254,7 @@ class CICH(NetworkMethod):
             self.recovery_.learn_readout(data[m], m, random.permutation(len(data[m]))[: self.memory])
 
     def _learn_codes(
-        self, data: Dataset, fold: Tensor, random: np.random.Generator, training: Training, score: Any
+        self, data: Dataset, posteriors: Dataset, random: np.random.Generator, training: Training, score: Any
     ) -> Outcome:
         assert data.labels is not None  # noqa: S101 - fit has checked
         distinct, counts, _ = data.labels.distinct()
@@ -241,17 +271,27 @@ class CICH(NetworkMethod):
             batch_size=self.code_batch,
             seed=self.seed,
         )
-        return train(stage, self._posteriors(data, fold), training, score)
+        return train(stage, posteriors, training, score)
 
-    def _latents(self, data: Dataset) -> Dataset:
-        """The same items with latent features."""
-        return self._mapped(data, lambda x, m, _: self.network_.features(x, m))
+    @torch.no_grad()
+    def _settle_anchors(self, posteriors: Dataset, random: np.random.Generator) -> None:
+        """Training rows with their codes, refined by each other."""
+        network = self.network_
+        slope, shift = float(network.slope[0]), float(network.shift[0])
+        anchors = Anchors(bool(network.single), slope, shift)
+        for k, table in enumerate(posteriors.modalities.values()):
+            if self.anchors:
+                rows = np.sort(random.permutation(len(table))[: self.anchors])
+                anchors.p[k] = torch.from_numpy(table.read(rows))
+                anchors.codes[k] = torch.where(network.outputs(anchors.p[k], k) >= 0, 1.0, -1.0)
+        anchors.settle()
+        self.anchors_ = anchors
 
     def _posteriors(self, data: Dataset, fold: Tensor) -> Dataset:
         """The same items with class probabilities, each by the member that has not learned from it."""
 
         def posterior(x: Tensor, modality: int, items: Tensor) -> Tensor:
-            return self.network_.posterior(self.network_.features(x, modality), modality, fold[items])
+            return self.network_.posterior(self.network_.latent(x, modality).feature, modality, fold[items])
 
         return self._mapped(data, posterior)
 
@@ -264,7 +304,8 @@ class CICH(NetworkMethod):
             parts = [
                 function(torch.from_numpy(x), k, row).numpy() for x, row in zip(table.chunks(CHUNK), rows, strict=False)
             ]
-            tables[m] = Observations(np.concatenate(parts), table.item)
+            # a modality that none of these items has is left without observations
+            tables[m] = Observations(np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), table.item)
         return data.with_tables(tables)
 
     def _imagined(self, data: Dataset, modality: str, random: np.random.Generator) -> Tensor:
@@ -281,10 +322,11 @@ class CICH(NetworkMethod):
             return self.network_.posterior(torch.from_numpy(imagined.values), position)
 
     def output(self, x: Tensor, modality: str) -> Tensor:
-        """Outputs of the code head on the mean class probabilities of all members, shape (m, r)."""
+        """Signs of the code head on the mean class probabilities of all members, refined; shape (m, r)."""
         position = list(self.widths_).index(modality)
-        posterior = self.network_.posterior(self.network_.features(x, position), position)
-        return self.network_.outputs(posterior, position)
+        p = self.network_.posterior(self.network_.latent(x, position).feature, position)
+        signs = torch.where(self.network_.outputs(p, position) >= 0, 1.0, -1.0)
+        return self.anchors_.refine(signs, p, position)
 
     def impute(
         self,
@@ -315,15 +357,21 @@ class CICH(NetworkMethod):
         return self.recovery_.impute(data, modality, what, use)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Networks, and what imagining needs beside them."""
-        return {**super().state(), **{f"recovery.{name}": part for name, part in self.recovery_.state().items()}}
+        """Networks, and what imagining and refining need beside them."""
+        parts = {"recovery": self.recovery_.state(), "anchors": self.anchors_.state()}
+        own = {f"{kind}/{name}": array for kind, state in parts.items() for name, array in state.items()}
+        return {**super().state(), **own}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """The inverse of ``state``."""
-        own = {name.removeprefix("recovery."): part for name, part in state.items() if name.startswith("recovery.")}
-        super().restore({name: part for name, part in state.items() if not name.startswith("recovery.")})
+
+        def part(kind: str) -> dict[str, NDArray[Any]]:
+            return {name.split("/")[1]: array for name, array in state.items() if name.startswith(f"{kind}/")}
+
+        super().restore({name: array for name, array in state.items() if "/" not in name})
         self.recovery_ = Recovery(self.network_, list(self.widths_), self.neighbours)
-        self.recovery_.restore(own)
+        self.recovery_.restore(part("recovery"))
+        self.anchors_ = Anchors.from_state(part("anchors"))
 
 
 def _epochs(steps: int, items: int, batch: int) -> int:

@@ -1,50 +1,87 @@
-"""The networks of CICH: cross-fitted encoders, a bottleneck to imagine the missing side, one head for all codes."""
+"""The networks of CICH: cross-fitted bottleneck encoders, predictors of a missing side, and one head for all codes."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
 
+from amodal.data import Observations
 from amodal.methods.deep import Standardise
+from amodal.methods.features import moments
 from amodal.methods.hashing.recovery import Latent, Predictors
 
 __all__ = ["CICHNetwork"]
 
 
+class Scale(Standardise):
+    """(x - mean) / g with ONE g for all features, after a square root if no observed feature is negative.
+
+    g is the root of the mean variance. Proportions between features stay: where most are rare (tags, word counts),
+    dividing each by its own deviation blows up the rarest. The root (Hellinger's map) does the same for counts and
+    histograms within a row.
+    """
+
+    root: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.register_buffer("root", torch.tensor(data=False))
+
+    def fit(self, observations: Observations) -> None:
+        """Measure on training rows."""
+        root = all(bool((chunk >= 0).all()) for chunk in observations.chunks())
+        mean, deviation = moments(observations, constant=0.0, function=np.sqrt if root else None)
+        self.root.fill_(root)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.deviation.fill_(float(np.sqrt((deviation**2).mean())) or 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scaled features, the shape of ``x``."""
+        return super().forward(x.clamp_min(0).sqrt() if self.root else x)
+
+
 class Members(nn.Module):
     """K small encoders of one modality, side by side in one wide layer, each with label prototypes of its own.
 
-        f_k = ReLU(W_k x + a_k),   s_kc = <f_k, v_kc> + d_kc        prototypes v_kc in the latent space
+        a_k = ReLU(W_k x),   mu_k, log sigma_k^2 = V_k a_k,   z_k = mu_k + sigma_k eps (training), mu_k (else)
+        s_kc = <ReLU(z_k), v_kc> + d_kc        prototypes v_kc of the labels, in the latent space
 
     Args:
         dim: Width d of the features.
         members: Number K.
-        hidden: Width h of each.
+        hidden: Width of each first layer.
+        latent: Width e of each bottleneck.
         classes: Number of classes c.
-        dropout: Share of input features, and of latent features, left out in training.
+        dropout: Share of input features, and of hidden ones, left out in training.
     """
 
-    def __init__(self, dim: int, members: int, hidden: int, classes: int, dropout: tuple[float, float]) -> None:
+    def __init__(
+        self, dim: int, members: int, hidden: int, latent: int, classes: int, dropout: tuple[float, float]
+    ) -> None:
         super().__init__()
-        self.shape = members, hidden
-        self.standardise = Standardise(dim, common=True)
+        self.standardise = Scale(dim)
         self.first = nn.Linear(dim, members * hidden)
-        self.prototypes = nn.Parameter(torch.empty(members, hidden, classes).uniform_(-1, 1) / math.sqrt(hidden))
-        self.offsets = nn.Parameter(torch.zeros(members, classes))
-        self.drop_input, self.drop_latent = (nn.Dropout(share) for share in dropout)
+        self.second = nn.Parameter(torch.empty(members, hidden, 2 * latent).uniform_(-1, 1) / math.sqrt(hidden))
+        self.second_offset = nn.Parameter(torch.zeros(members, 1, 2 * latent))
+        self.prototypes = nn.Parameter(torch.empty(members, latent, classes).uniform_(-1, 1) / math.sqrt(latent))
+        self.offsets = nn.Parameter(torch.zeros(members, 1, classes))
+        self.drop_input, self.drop_hidden = (nn.Dropout(share) for share in dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Latent features f, shape (m, K h)."""
-        f: Tensor = F.relu(self.first(self.drop_input(self.standardise(x))))
-        return f
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the bottlenecks, each (m, K e)."""
+        a = self.drop_hidden(F.relu(self.first(self.drop_input(self.standardise(x)))))
+        a = a.view(len(x), *self.second.shape[:2]).transpose(0, 1)  # (K, m, h)
+        mean, log_variance = torch.baddbmm(self.second_offset, a, self.second).chunk(2, dim=2)
+        return mean.transpose(0, 1).flatten(1), log_variance.clamp(-8, 4).transpose(0, 1).flatten(1)
 
-    def scores(self, f: Tensor) -> Tensor:
-        """How well each member's latent feature fits the label prototypes, shape (m, K, c)."""
-        latent = self.drop_latent(f).view(len(f), *self.shape)
-        return torch.einsum("mkh,khc->mkc", latent, self.prototypes) + self.offsets
+    def scores(self, feature: Tensor) -> Tensor:
+        """How well latent features fit the label prototypes of each member, shape (m, K, c)."""
+        f = feature.view(len(feature), *self.prototypes.shape[:2]).transpose(0, 1)  # (K, m, e)
+        return torch.baddbmm(self.offsets, f, self.prototypes).transpose(0, 1)
 
 
 class CICHNetwork(nn.Module):
@@ -55,14 +92,19 @@ class CICHNetwork(nn.Module):
         classes: Number of classes c.
         bits: Code length r.
         members: Encoders K of each modality.
-        hidden: Width h of each encoder.
-        latent: Width e of the bottleneck.
+        hidden: Width of each encoder's first layer.
+        latent: Width e of each bottleneck.
         head: Width of the code head.
-        dropout: Share of input features, and of latent features, left out in training.
+        dropout: Share of input features, and of hidden ones, left out in training.
+
+    Attributes:
+        width: Width K e of latent features.
         single: Whether items have one class each; else class probabilities are independent.
+        temperature: Factor of the scores of each modality before they become probabilities, shape (M,).
     """
 
     single: Tensor
+    temperature: Tensor
 
     def __init__(
         self,
@@ -77,21 +119,16 @@ class CICHNetwork(nn.Module):
         dropout: tuple[float, float],
     ) -> None:
         super().__init__()
-        self.width = members * hidden
+        self.width = members * latent
         self.register_buffer("single", torch.tensor(data=True))
-        self.members = nn.ModuleList([Members(dim, members, hidden, classes, dropout) for dim in widths])
-        self.bottleneck = nn.ModuleList([nn.Linear(self.width, 2 * latent) for _ in widths])
-        self.imagine = Predictors(len(widths), latent, self.width)
+        self.register_buffer("temperature", torch.ones(len(widths)))
+        self.members = nn.ModuleList([Members(dim, members, hidden, latent, classes, dropout) for dim in widths])
+        self.imagine = Predictors(len(widths), self.width)
         self.head = nn.Sequential(nn.Linear(classes + len(widths), head), nn.ReLU(), nn.Linear(head, bits))
         self.prototype = nn.Linear(classes, bits, bias=False)  # p(l) = W_p l
         # similarity of codes to log-odds of sharing a label: codes x codes, codes x prototypes
         self.slope = nn.Parameter(torch.tensor([8.0, 8.0]))
         self.shift = nn.Parameter(torch.tensor([-4.0, -4.0]))
-
-    def features(self, x: Tensor, modality: int) -> Tensor:
-        """Latent features f, shape (m, K h)."""
-        f: Tensor = self.members[modality](x)
-        return f
 
     def scores(self, feature: Tensor, modality: int) -> Tensor:
         """How well latent features fit the prototypes of each member, shape (m, K, c)."""
@@ -107,11 +144,11 @@ class CICHNetwork(nn.Module):
         """Class probabilities of latent features, shape (m, c).
 
         Args:
-            feature: f, shape (m, K h).
+            feature: f, shape (m, K e).
             modality: Position of the modality.
             fold: For training rows, the member that did not learn from each, shape (m,); the mean of all otherwise.
         """
-        p = self.probabilities(self.scores(feature, modality))
+        p = self.probabilities(self.scores(feature, modality) * self.temperature[modality])
         return p.mean(dim=1) if fold is None else p[torch.arange(len(p), device=p.device), fold]
 
     def outputs(self, p: Tensor, modality: int) -> Tensor:
@@ -126,16 +163,17 @@ class CICHNetwork(nn.Module):
         out: Tensor = self.head(torch.cat([p * math.sqrt(p.shape[1]), flag], dim=1))
         return out
 
-    def bottlenecked(self, feature: Tensor, modality: int) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance (in [-8, 8]) of the bottleneck, each (m, e)."""
-        mean, log_variance = self.bottleneck[modality](feature).chunk(2, dim=1)
-        return mean, log_variance.clamp(-8, 8)
+    def predict(self, sample: Tensor, context: Tensor | None, source: int, target: int) -> Tensor:
+        """The latent feature of ``target`` imagined from z of ``source``: q_ab, or q'_ab with context; (m, K e)."""
+        out: Tensor = self.imagine(sample, context, source, target)
+        return out
 
     def latent(self, x: Tensor, modality: int) -> Latent:
-        """Everything about some features; in evaluation, so without chance."""
-        feature = self.features(x, modality)
-        mean, log_variance = self.bottlenecked(feature, modality)
-        return Latent(mean, log_variance, mean, feature, self.code(feature, modality))
+        """Everything about some features; with noise in training only."""
+        mean, log_variance = self.members[modality](x)
+        sample = mean + torch.exp(log_variance / 2) * torch.randn_like(mean) if self.training else mean
+        feature = F.relu(sample)
+        return Latent(mean, log_variance, sample, feature, self.code(feature, modality))
 
     def code(self, feature: Tensor, modality: int) -> Tensor:
         """Relaxed codes of latent features, shape (m, r)."""

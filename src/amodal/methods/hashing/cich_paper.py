@@ -226,13 +226,16 @@ class CICHPaper(DeepMethod):
     def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
         """Before each epoch: the latent features of neighbours anew."""
         self._distinct, self._counts = self._distinct.to(device), self._counts.to(device)
+        self._meet_neighbours(batches, device)
+        if self.objective == "released":
+            self._memories = self._remember(batches, device)
+
+    def _meet_neighbours(self, batches: Batches, device: torch.device) -> None:
         self.network_.eval()
         for (a, b), rows in self._paired.items():
             if len(rows):
                 source, target = (self._features(batches, rows, m, device) for m in (a, b))
                 self.recovery_.neighbours[a, b] = Neighbours(torch.from_numpy(rows).to(device), source, target)
-        if self.objective == "released":
-            self._memories = self._remember(batches, device)
 
     def _features(self, batches: Batches, rows: NDArray[np.int64], modality: str, device: torch.device) -> Tensor:
         position = list(self.widths_).index(modality)
@@ -404,9 +407,9 @@ class CICHPaper(DeepMethod):
     def finish(self, data: Dataset) -> None:
         """Forget what only training needs; learn to read input features out of latent ones."""
         random = np.random.default_rng(self.seed)
-        found = self.recovery_.neighbours
-        self.recovery_.neighbours = {way: kept.to("cpu") for way, kept in found.items()}
-        for m in self.widths_ if found else ():
+        # anew: the weights kept may be those of an earlier epoch, or of a training that was finished before
+        self._meet_neighbours(Batches(data, self.batch_size, self.seed), torch.device("cpu"))
+        for m in self.widths_ if self.recovery_.neighbours else ():
             self.recovery_.learn_readout(data[m], m, random.permutation(len(data[m]))[: self.memory])
         del self._distinct, self._counts, self._paired
 

@@ -59,7 +59,7 @@ class CICHPaperNetwork(nn.Module):
         self.encoder = nn.ModuleList([Bottleneck(dim, hidden, latent, dropout, rectified=rectified) for dim in widths])
         self.head = nn.ModuleList([nn.Linear(latent, bits) for _ in widths])
         self.prototype = nn.Linear(classes, bits, bias=False)  # p(l) = W_p l
-        self.imagine = Predictors(len(widths), latent, latent)
+        self.imagine = Predictors(len(widths), latent)
 
     def latent(self, x: Tensor, modality: int) -> Latent:
         """Encode features of one modality; with noise in training only, so that codes are no matter of chance."""
@@ -71,3 +71,8 @@ class CICHPaperNetwork(nn.Module):
     def code(self, feature: Tensor, modality: int) -> Tensor:
         """Relaxed codes h of latent features, shape (m, r)."""
         return torch.tanh(self.head[modality](feature))
+
+    def predict(self, sample: Tensor, context: Tensor | None, source: int, target: int) -> Tensor:
+        """The latent feature of ``target`` imagined from z of ``source``: q_ab, or q'_ab with context; (m, e)."""
+        out: Tensor = self.imagine(sample, context, source, target)
+        return out

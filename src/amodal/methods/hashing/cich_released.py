@@ -104,7 +104,7 @@ def modality_loss(
             there = memories.present[b]
             logits = torch.sigmoid(0.5 * h @ memories.codes[b][there].T)
             sach = sach + F.binary_cross_entropy_with_logits(logits, similar[:, there], reduction="sum")
-            predicted = network.imagine(source.feature, None, k, j)
+            predicted = network.predict(source.feature, None, k, j)
             sach = sach + _recovered(network, predicted.detach(), j, there[index], h, labels, known)
             both = there[index]
             target = memories.features[b][index[both]]

@@ -10,12 +10,12 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
-from amodal.losses import gaussian_kl, reconstruction, share_probability
+from amodal.losses import reconstruction, share_probability
 from amodal.methods.hashing.cich_networks import CICHNetwork
 from amodal.methods.hashing.recovery import Recovery
 from amodal.training import Batch, Batches
 
-__all__ = ["CodeStage", "EncoderStage", "ImaginationStage"]
+__all__ = ["CodeStage", "EncoderStage", "ImaginationStage", "drawn_bits", "nll"]
 
 
 class Stage:
@@ -46,7 +46,7 @@ class Stage:
 class EncoderStage(Stage):
     """PSSC in the latent space: members learn to place items at the prototypes of their labels.
 
-        L = sum_m sum_k mean_{i : fold_i != k} nll( s_k(x_i^m), l_i )
+        L = sum_m sum_k mean_{i : fold_i != k} [ nll( s_k(x_i^m), l_i ) + beta KL(z_ik | N(0, 1)) ]
 
     nll is the cross-entropy of the softmax for one class per item, else the sum of the classes' binary ones. Member k
     never sees the rows of fold k, so that it can say honestly what they look like. No pair is needed.
@@ -55,55 +55,60 @@ class EncoderStage(Stage):
         fold: Fold of each training row, shape (n,).
         rate: Learning rate.
         weight_decay: Decoupled weight decay.
+        beta: Weight of the divergence.
     """
 
-    def __init__(self, fold: Tensor, rate: float, weight_decay: float, **common: Any) -> None:
+    def __init__(self, fold: Tensor, rate: float, weight_decay: float, beta: float, **common: Any) -> None:
         super().__init__(**common)
-        self.fold, self.rate, self.weight_decay = fold, rate, weight_decay
+        self.fold, self.rate, self.weight_decay, self.beta = fold, rate, weight_decay, beta
 
     def optimizer(self) -> Optimizer:
-        """AdamW over the members."""
-        return AdamW(self.network_.members.parameters(), lr=self.rate, weight_decay=self.weight_decay, fused=True)
+        """AdamW over the members; offsets do not decay."""
+        named = dict(self.network_.members.named_parameters())
+        offsets = [value for name, value in named.items() if name.endswith(("offset", "offsets", "bias"))]
+        weights = [value for name, value in named.items() if not name.endswith(("offset", "offsets", "bias"))]
+        decay = {"params": weights, "weight_decay": self.weight_decay}
+        return AdamW([decay, {"params": offsets, "weight_decay": 0.0}], lr=self.rate, fused=True)
 
     def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
-        """The negative log-likelihood of labels, summed over modalities and members."""
-        loss = self.network_.slope.new_zeros(())
+        """The negative log-likelihood of labels and the divergence, summed over modalities and members."""
+        loss, divergence = (self.network_.slope.new_zeros(()) for _ in range(2))
         for k, (m, rows) in enumerate(batch.rows.items()):
             known = batch.known[rows]
             labels, fold = batch.labels[rows[known]], self.fold.to(rows.device)[batch.index[rows[known]]]
-            feature = self.network_.features(batch.x[m][known], k)
-            scores = self.network_.scores(feature, k)  # (b, K, c)
-            if self.network_.single:
-                nll = -(labels[:, None] * F.log_softmax(scores, dim=2)).sum(dim=2)  # (b, K)
-            else:
-                targets = labels[:, None].expand_as(scores)
-                nll = F.binary_cross_entropy_with_logits(scores, targets, reduction="none").sum(dim=2)
-            learns = (fold[:, None] != torch.arange(nll.shape[1], device=fold.device)).to(nll.dtype)
-            loss = loss + ((nll * learns).sum(dim=0) / learns.sum(dim=0).clamp_min(1)).sum()
-        return {"loss": loss}
+            mean, log_variance = self.network_.members[k](batch.x[m][known])
+            sample = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
+            scores = self.network_.scores(F.relu(sample), k)  # (b, K, c)
+            members = scores.shape[1]
+            terms = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
+            kl = terms.view(len(mean), members, terms.shape[1] // members).sum(dim=2)
+            learns = (fold[:, None] != torch.arange(members, device=fold.device)).to(scores.dtype)  # (b, K)
+            share = learns / learns.sum(dim=0).clamp_min(1)
+            loss = loss + (nll(scores, labels[:, None], single=bool(self.network_.single)) * share).sum()
+            divergence = divergence + (kl * share).sum()
+        return {"loss": loss + self.beta * divergence, "nll": loss, "divergence": divergence}
 
 
 class ImaginationStage(Stage):
-    """CCA: paired rows teach to imagine the latent feature of one side from a bottleneck of the other.
+    """CCA: paired rows teach to imagine the latent feature of one side from the bottleneck of the other.
 
-        L = sum_{a != b} rec(q_ab(z_a), f_b) + rec(q'_ab(z_a, context), f_b) + beta KL(z_a | N(0, 1))
+        L = sum_{a != b} rec(q_ab(z_a), f_b) + rec(q'_ab(z_a, context), f_b)
 
-    The encoders rest, so that latent features cannot shrink to please this loss. Its data are latent features.
+    The encoders rest, so that latent features cannot shrink to please this loss. Its data are mean and log-variance of
+    the bottlenecks, side by side.
 
     Args:
         recovery: The predictors with their neighbours.
         rate: Learning rate.
-        beta: Weight of the divergence.
     """
 
-    def __init__(self, recovery: Recovery, rate: float, beta: float, **common: Any) -> None:
+    def __init__(self, recovery: Recovery, rate: float, **common: Any) -> None:
         super().__init__(**common)
-        self.recovery, self.rate, self.beta = recovery, rate, beta
+        self.recovery, self.rate = recovery, rate
 
     def optimizer(self) -> Optimizer:
-        """AdamW over bottlenecks and predictors."""
-        parts = [*self.network_.bottleneck.parameters(), *self.network_.imagine.parameters()]
-        return AdamW(parts, lr=self.rate, weight_decay=0.1, fused=True)
+        """AdamW over the predictors."""
+        return AdamW(self.network_.imagine.parameters(), lr=self.rate, weight_decay=0.1, fused=True)
 
     def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
         """The neighbours, to the device."""
@@ -111,18 +116,17 @@ class ImaginationStage(Stage):
         self.recovery.neighbours = {way: neighbours.to(device) for way, neighbours in found.items()}
 
     def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
-        """Errors of imagined features, and the divergence of the bottleneck."""
-        names = self.recovery.names
-        error, divergence = (next(iter(batch.x.values())).new_zeros(()) for _ in range(2))
-        for a, b in permutations(names, 2):
+        """Errors of imagined features."""
+        loss = next(iter(batch.x.values())).new_zeros(())
+        for a, b in permutations(self.recovery.names, 2):
             here, there = batch.pairs(a, b)
-            feature, index = batch.x[a][here], batch.index[batch.rows[a][here]]
-            mean, log_variance = self.network_.bottlenecked(feature, names.index(a))
+            mean, log_variance = batch.x[a][here].chunk(2, dim=1)
             sample = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
-            for predicted in self.recovery.predict(sample, feature, index, a, b):
-                error = error + reconstruction(predicted, batch.x[b][there])
-            divergence = divergence + gaussian_kl(mean, log_variance)
-        return {"loss": error + self.beta * divergence, "error": error, "divergence": divergence}
+            target = F.relu(batch.x[b][there].chunk(2, dim=1)[0])
+            index = batch.index[batch.rows[a][here]]
+            for predicted in self.recovery.predict(sample, F.relu(mean), index, a, b):
+                loss = loss + reconstruction(predicted, target)
+        return {"loss": loss}
 
 
 class CodeStage(Stage):
@@ -209,6 +213,19 @@ class CodeStage(Stage):
         share = torch.rand(half, 1, device=p.device)
         partner = p[torch.randint(max(len(p), 1), (half,), device=p.device)]
         return torch.cat([share * p[:half] + (1 - share) * partner, p[half:]])
+
+
+def nll(scores: Tensor, labels: Tensor, *, single: bool) -> Tensor:
+    """Negative log-likelihood of labels, shape of ``scores`` without its last axis.
+
+    Args:
+        scores: Shape (..., c).
+        labels: Multi-hot, broadcastable to ``scores``.
+        single: Softmax over classes, or the sum of independent ones.
+    """
+    if single:
+        return -(labels * F.log_softmax(scores, dim=-1)).sum(dim=-1)
+    return F.binary_cross_entropy_with_logits(scores, labels.expand_as(scores), reduction="none").sum(dim=-1)
 
 
 def drawn_bits(outputs: Tensor, slope: float) -> Tensor:

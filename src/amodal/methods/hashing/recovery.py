@@ -46,15 +46,14 @@ class Predictors(nn.Module):
 
     Args:
         modalities: How many.
-        latent: Width e of z.
-        width: Width w of the latent features that are predicted.
+        width: Width w of z, of latent features, and so of context.
     """
 
-    def __init__(self, modalities: int, latent: int, width: int) -> None:
+    def __init__(self, modalities: int, width: int) -> None:
         super().__init__()
         ways = [f"{a}-{b}" for a, b in permutations(range(modalities), 2)]
-        self.plain = nn.ModuleDict({way: nn.Linear(latent, width) for way in ways})
-        self.contextual = nn.ModuleDict({way: nn.Linear(latent + width, width) for way in ways})
+        self.plain = nn.ModuleDict({way: nn.Linear(width, width) for way in ways})
+        self.contextual = nn.ModuleDict({way: nn.Linear(2 * width, width) for way in ways})
 
     def forward(self, sample: Tensor, context: Tensor | None, source: int, target: int) -> Tensor:
         """The latent feature of ``target`` imagined from ``source``, shape (m, w)."""
@@ -70,14 +69,15 @@ class Imagining(Protocol):
 
     Attributes:
         width: Width w of latent features.
-        imagine: The predictors.
     """
 
     width: int
-    imagine: Predictors
 
     def latent(self, x: Tensor, modality: int) -> Latent:
         """Encode features of one modality."""
+
+    def predict(self, sample: Tensor, context: Tensor | None, source: int, target: int) -> Tensor:
+        """The latent feature of ``target`` imagined from z of ``source``, with the context of neighbours or without."""
 
     def code(self, feature: Tensor, modality: int) -> Tensor:
         """Relaxed codes of latent features, shape (m, r)."""
@@ -153,11 +153,11 @@ class Recovery:
             b: Target.
         """
         way = self.names.index(a), self.names.index(b)
-        plain = self.network.imagine(sample, None, *way)
+        plain = self.network.predict(sample, None, *way)
         if not self.k or (a, b) not in self.neighbours:
             return (plain,)
         context, _ = self.neighbours[a, b].context(feature.detach(), index, self.k)
-        return plain, self.network.imagine(sample, context, *way)
+        return plain, self.network.predict(sample, context, *way)
 
     def learn_readout(self, table: Observations, modality: str, rows: NDArray[np.int64]) -> None:
         """Ridge regression from latent to input features on some observed rows."""
@@ -219,7 +219,7 @@ class Recovery:
         source = self.network.latent(x, way[0])
         context, cosine = self.neighbours[a, b].context(source.feature, None, max(self.k, 1))
         informed = use == "context" and self.k > 0
-        return self.network.imagine(source.mean, context if informed else None, *way), cosine
+        return self.network.predict(source.mean, context if informed else None, *way), cosine
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Neighbours and readouts as named arrays."""
