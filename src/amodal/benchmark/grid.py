@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from amodal.benchmark.runs import CONTROL, Run, carry_out
+from amodal.benchmark.runs import Run, carry_out
 from amodal.data import Dataset
 from amodal.data.files import replacing
 from amodal.data.settings import resolve
 from amodal.errors import AmodalError, UsageError, nearest
-from amodal.evaluation import Evaluation, get_protocol, read_record
+from amodal.evaluation import CONTROL, Evaluation, get_protocol, read_record
 from amodal.methods import get
 from amodal.progress import Progress
 from amodal.training import Training

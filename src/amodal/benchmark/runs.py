@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amodal.data import Dataset
-from amodal.evaluation import Evaluation, arrange, evaluate, get_protocol, record
+from amodal.evaluation import CONTROL, Evaluation, arrange, evaluate, evaluate_control, get_protocol, record
 from amodal.methods import Method, get
 from amodal.training import Training
 
 __all__ = ["Run", "carry_out"]
-
-CONTROL = "label_regression"
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,7 @@ def carry_out(
         The record, and the evaluation.
     """
     arrangement = arrange(dataset, get_protocol(run.protocol), run.setting, seed=run.seed)
-    train = arrangement.train.seen_classes()
-    validation = _like(arrangement.validation, train)
+    train, validation = arrangement.teaching()
     method = run.build()
     watch = _Watch()
     with warnings.catch_warnings(record=True) as heard:
@@ -101,8 +98,7 @@ def carry_out(
         if run.is_control:
             control = found.metrics
         elif control is None:
-            fitted = get(CONTROL).create(seed=run.seed).fit(train, validation=validation)
-            control = evaluate(fitted, arrangement).metrics
+            control = evaluate_control(arrangement, seed=run.seed).metrics
     for one in heard:
         warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     line = record(
@@ -132,10 +128,3 @@ class _Watch:
         wall, cpu = time.perf_counter(), time.process_time()
         yield
         self.wall[name], self.cpu[name] = time.perf_counter() - wall, time.process_time() - cpu
-
-
-def _like(validation: Dataset | None, train: Dataset) -> Dataset | None:
-    """Validation items with the label columns that the training items have."""
-    if validation is None or train.labels is None:
-        return validation
-    return validation.with_classes(train.labels.names)

@@ -135,9 +135,8 @@ def evaluate(
 
     The split "test" asks and is searched. The control, label_regression, learns from the split "train" as it is here.
     """
-    from amodal.evaluation import arrange, get_protocol
+    from amodal.evaluation import arrange, evaluate_control, get_protocol
     from amodal.evaluation import evaluate as measure
-    from amodal.methods import get
 
     items, problems = load(data, modalities, skip_bad=skip_bad)
     if items.split is None:
@@ -145,9 +144,7 @@ def evaluate(
     with _open(model) as shop, bars() as progress:
         arrangement = arrange(shop.features(items, progress, skip_bad=skip_bad), get_protocol("heldout"))
         found = measure(shop.method, arrangement)
-        control = get("label_regression").create()
-        control.fit(arrangement.train.seen_classes(), validation=arrangement.validation)
-        beside = measure(control, arrangement)
+        beside = evaluate_control(arrangement)
     left = [*problems, *shop.left_out]
     if json:
         emit({

@@ -47,7 +47,10 @@ def choose_encoders(
         if table.raw:
             kind = guess_kind(table.read(slice(100)).tolist())
             wanted = named.get(modality, default_for(kind))
-            encoder = get(wanted, kind=kind, device=device) if isinstance(wanted, str) else wanted
+            if not isinstance(wanted, str):  # what was chosen before knows better than a guess from a few rows
+                chosen[modality] = wanted
+                continue
+            encoder = get(wanted, kind=kind, device=device)
             if encoder.kind != kind:
                 raise UsageError(
                     f'modality "{modality}" holds {kind} content; encoder "{encoder.name}" takes {encoder.kind}.'

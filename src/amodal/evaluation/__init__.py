@@ -1,12 +1,14 @@
 """How good it is, said honestly: protocols, their application to data, measurements, and records."""
 
 from amodal.evaluation.arrange import Arrangement, arrange
+from amodal.evaluation.control import CONTROL, evaluate_control
 from amodal.evaluation.evaluate import Evaluation, encode_items, evaluate, save_codes
 from amodal.evaluation.protocol import PROTOCOLS, Protocol
 from amodal.evaluation.protocol import get as get_protocol
 from amodal.evaluation.results import environment, read_record, record
 
 __all__ = [
+    "CONTROL",
     "PROTOCOLS",
     "Arrangement",
     "Evaluation",
@@ -15,6 +17,7 @@ __all__ = [
     "encode_items",
     "environment",
     "evaluate",
+    "evaluate_control",
     "get_protocol",
     "read_record",
     "record",

@@ -39,6 +39,13 @@ class Arrangement:
     database: Dataset
     mask: Mask | None
 
+    def teaching(self) -> tuple[Dataset, Dataset | None]:
+        """What ``fit`` takes: training and validation items, with the classes that training items have."""
+        train = self.train.seen_classes()
+        if self.validation is None or train.labels is None:
+            return train, self.validation
+        return train, self.validation.with_classes(train.labels.names)
+
 
 def arrange(
     dataset: Dataset,

@@ -37,7 +37,7 @@ def environment() -> dict[str, Any]:
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     packages = {}
-    for name in ("numpy", "scipy", "torch", "faiss-cpu", "numba", "lightning-fabric"):
+    for name in ("numpy", "scipy", "torch", "numba", "lightning-fabric"):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:

@@ -8,6 +8,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import permutations
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -75,9 +76,12 @@ class Method(ABC):
             if preset not in cls.presets:
                 raise UsageError(nearest(preset, cls.presets, what=f"preset of {cls.card.slug}"))
             params = {**cls.presets[preset], **params}
-        for name in params:
+        for name, value in params.items():
             if not cls.accepts(name):
                 raise UsageError(nearest(name, inspect.signature(cls).parameters, what=f"argument of {cls.card.slug}"))
+            default = inspect.signature(cls).parameters[name].default
+            if type(default) in (int, float) and not isinstance(value, Real):
+                raise UsageError(f"{name} of {cls.card.slug} is a number, {default} by default; got {value!r}.")
         return cls(**params)
 
     def fit(self, data: Dataset, *, validation: Dataset | None = None, training: Training | None = None) -> Self:
