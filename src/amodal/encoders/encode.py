@@ -47,11 +47,9 @@ def choose_encoders(
         if table.raw:
             kind = guess_kind(table.read(slice(100)).tolist())
             wanted = named.get(modality, default_for(kind))
-            if not isinstance(wanted, str):  # what was chosen before knows better than a guess from a few rows
-                chosen[modality] = wanted
-                continue
-            encoder = get(wanted, kind=kind, device=device)
-            if encoder.kind != kind:
+            encoder = get(wanted, kind=kind, device=device) if isinstance(wanted, str) else wanted
+            # an encoder that was chosen before knows better than a guess from a few rows
+            if encoder.kind != kind and (isinstance(wanted, str) or encoder.kind == Vectors.kind):
                 raise UsageError(
                     f'modality "{modality}" holds {kind} content; encoder "{encoder.name}" takes {encoder.kind}.'
                 )
