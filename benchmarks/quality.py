@@ -1,9 +1,10 @@
 """CICH beside the tuned control on three data sets: 64 bit, `heldout`, hard and complete, three seeds.
 
-    AMODAL_DATA=... python benchmarks/quality.py --out runs/quality     # half an hour on one thread; goes on where it was
+    AMODAL_DATA=... python benchmarks/quality.py --out runs/quality
 
-The published form runs at hard only. Writes benchmarks/results/quality.json (every value, means, sample standard deviations)
-and the table in README.md. Nothing is chosen on test items: defaults were set on validation parts of the training items.
+Takes half an hour on one thread, and goes on where it was. The published form runs at hard only. Writes
+benchmarks/results/quality.json (every value, means, sample standard deviations) and the table in README.md. Nothing is
+chosen on test items: defaults were set on validation parts of the training items.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from amodal.index.where import parse
 from amodal.methods import Method
 from amodal.methods import get as get_method
 from amodal.methods import load as load_method
+from amodal.methods import names as method_names
 from amodal.methods import save as save_method
 from amodal.methods.imputation import Imputation
 from amodal.progress import Progress
@@ -246,9 +247,10 @@ class Retriever:
             MethodError: If the method cannot impute; names those that can.
             MissingModality: If the model never learned the modality.
         """
-        if self.method.card.imputes:  # one that cannot refuses before anything is encoded
-            items = self.features(items, progress)
-        return self.method.impute(items, modality)
+        if not self.method.card.imputes:
+            able = ", ".join(slug for slug in method_names() if get_method(slug).card.imputes)
+            raise MethodError(f"{self.method.card.slug} cannot imagine a missing modality. Methods that can: {able}.")
+        return self.method.impute(self.features(items, progress), modality)
 
     def __len__(self) -> int:
         return 0 if self.index_ is None else self.index_.count()

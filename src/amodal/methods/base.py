@@ -168,13 +168,10 @@ class Method(ABC):
             One row per such item, with a trust.
 
         Raises:
-            MethodError: If the method cannot impute; names those that can.
+            MethodError: If the method cannot impute.
             MissingModality: If the model never learned the modality.
         """
-        from amodal.methods.registry import get, names
-
-        able = [slug for slug in names() if get(slug).card.imputes]
-        raise MethodError(f"{self.card.slug} cannot imagine a missing modality. Methods that can: {', '.join(able)}.")
+        raise MethodError(f"{self.card.slug} cannot imagine a missing modality; see which methods can: amodal list.")
 
     def require_fitted(self) -> None:
         """Refuse to go on before ``fit``.
