@@ -206,7 +206,7 @@ class Method(ABC):
     def _check(self, data: Dataset) -> None:
         bits = getattr(self, "bits", 1)
         if not isinstance(bits, int | np.integer) or bits < 1:
-            raise UsageError(f"{self.card.slug} needs bits, a whole number of at least 1; got {bits!r}.")
+            raise UsageError(f"bits of {self.card.slug} must be a whole number of at least 1; got {bits!r}.")
         present = [name for name in data.names if len(data[name])]
         if missing := [name for name in data.names if name not in present]:
             raise MissingModality(
