@@ -4,8 +4,8 @@ Each size is fitted in a process of its own, so that its peak memory is its own.
 wide, two modalities, 80 labels, setting hard. Memory is sampled every 50 ms: anonymous pages are what the process
 asked for; resident ones also hold what the kernel keeps of the mapped features, and can give back.
 
-    OMP_NUM_THREADS=2 python benchmarks/cich_scale.py             # 10,000 20,000 40,000 items
-    OMP_NUM_THREADS=2 python benchmarks/cich_scale.py --million   # and a million: one epoch of each stage
+    OMP_NUM_THREADS=1 python benchmarks/cich_scale.py             # 10,000 20,000 40,000 items
+    OMP_NUM_THREADS=1 python benchmarks/cich_scale.py --million   # and a million: one epoch of each stage
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main() -> None:
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     result |= {
         "what": f"CICH, 64 bit, setting hard, two modalities of {WIDTH} float16 features, {LABELS} labels",
-        "command": "OMP_NUM_THREADS=2 python benchmarks/cich_scale.py --million",
+        "command": "OMP_NUM_THREADS=1 python benchmarks/cich_scale.py --million",
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {"amodal": amodal.__version__, "numpy": np.__version__, "torch": torch.__version__.split("+")[0]},
