@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from itertools import permutations
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amodal.data import Dataset, Observations
-from amodal.errors import MethodError, MissingModality, nearest
+from amodal.errors import MethodError
 from amodal.methods.card import Card
-from amodal.methods.deep import NetworkMethod
 from amodal.methods.hashing.cich_networks import CICHNetwork
 from amodal.methods.hashing.cich_stages import CodeStage, EncoderStage, ImaginationStage, nll
-from amodal.methods.hashing.recovery import Neighbours, Recovery
+from amodal.methods.hashing.recovery import Imagines, Neighbours, Recovery
 from amodal.methods.hashing.refinement import Anchors
-from amodal.methods.imputation import Imputation
 from amodal.training import Outcome, Training, train
 
 __all__ = ["CICH"]
@@ -28,7 +26,7 @@ __all__ = ["CICH"]
 CHUNK = 1024
 
 
-class CICH(NetworkMethod):
+class CICH(Imagines):
     """Contrastive Incomplete Cross-Modal Hashing, with a soft relation in the place of the hard one.
 
     CICH's three ideas, each learned in a stage of its own (formulas: ``cich_stages``):
@@ -119,7 +117,6 @@ class CICH(NetworkMethod):
     }
 
     network_: CICHNetwork
-    recovery_: Recovery
     anchors_: Anchors
     outcome_: Outcome
 
@@ -327,34 +324,6 @@ class CICH(NetworkMethod):
         p = self.network_.posterior(self.network_.latent(x, position).feature, position)
         signs = torch.where(self.network_.outputs(p, position) >= 0, 1.0, -1.0)
         return self.anchors_.refine(signs, p, position)
-
-    def impute(
-        self,
-        data: Dataset,
-        modality: str,
-        *,
-        what: Literal["features", "latent", "code"] = "features",
-        use: Literal["context", "plain"] = "context",
-    ) -> Imputation:
-        """Imagine a modality for the items that lack it: q'_ab (or q_ab), averaged over the sides that are there.
-
-        Args:
-            data: Items with features.
-            modality: What to imagine.
-            what: Features in the width of the modality, its latent features, or the code that the head gives them.
-            use: With the context of neighbouring training pairs, or without.
-
-        Returns:
-            One row per item. Trust is the mean cosine to the training pairs that gave context, at least 0.
-
-        Raises:
-            MissingModality: If the model never learned the modality.
-            MethodError: If the model has seen no pair of it with another modality.
-        """
-        self.require_fitted()
-        if modality not in self.widths_:
-            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
-        return self.recovery_.impute(data, modality, what, use)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Networks, and what imagining and refining need beside them."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amodal.data import Dataset
-from amodal.errors import MissingModality, UsageError, nearest
+from amodal.errors import UsageError
 from amodal.losses import (
     gaussian_kl,
     kernel,
@@ -27,8 +27,7 @@ from amodal.methods.card import Card
 from amodal.methods.deep import DeepMethod
 from amodal.methods.hashing.cich_paper_networks import CICHPaperNetwork
 from amodal.methods.hashing.cich_released import Memories, modality_loss, prototype_loss
-from amodal.methods.hashing.recovery import Latent, Neighbours, Recovery
-from amodal.methods.imputation import Imputation
+from amodal.methods.hashing.recovery import Imagines, Latent, Neighbours, Recovery
 from amodal.training import Batch, Batches
 
 __all__ = ["CICHPaper"]
@@ -37,7 +36,7 @@ PROTOTYPES = -1  #: the part of an alternating training in which label prototype
 PRETRAINING = 15  #: passes in which they learn alone, as released
 
 
-class CICHPaper(DeepMethod):
+class CICHPaper(Imagines, DeepMethod):
     """Contrastive Incomplete Cross-Modal Hashing, in the form of the paper; ``cich`` is the form that we recommend.
 
     Label vectors are mapped linearly to prototype codes, p(l) = W_p l; codes of every modality are fitted to label
@@ -142,7 +141,6 @@ class CICHPaper(DeepMethod):
     }
 
     network_: CICHPaperNetwork
-    recovery_: Recovery
 
     def __init__(
         self,
@@ -412,34 +410,6 @@ class CICHPaper(DeepMethod):
         for m in self.widths_ if self.recovery_.neighbours else ():
             self.recovery_.learn_readout(data[m], m, random.permutation(len(data[m]))[: self.memory])
         del self._distinct, self._counts, self._paired
-
-    def impute(
-        self,
-        data: Dataset,
-        modality: str,
-        *,
-        what: Literal["features", "latent", "code"] = "features",
-        use: Literal["context", "plain"] = "context",
-    ) -> Imputation:
-        """Imagine a modality for the items that lack it: q'_ab (or q_ab), averaged over the sides that are there.
-
-        Args:
-            data: Items with features.
-            modality: What to imagine.
-            what: Features in the width of the modality, its latent features, or the code that its head gives them.
-            use: With the context of neighbouring training pairs, or without.
-
-        Returns:
-            One row per item. Trust is the mean cosine to the training pairs that gave context, at least 0.
-
-        Raises:
-            MissingModality: If the model never learned the modality.
-            MethodError: If the model has seen no pair of it with another modality.
-        """
-        self.require_fitted()
-        if modality not in self.widths_:
-            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
-        return self.recovery_.impute(data, modality, what, use)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Networks, and what imagining needs beside them."""

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amodal.data import Dataset, Observations
-from amodal.errors import MethodError
+from amodal.errors import MethodError, MissingModality, nearest
+from amodal.methods.deep import NetworkMethod
 from amodal.methods.imputation import Imputation
 
-__all__ = ["Imagining", "Latent", "Neighbours", "Predictors", "Recovery"]
+__all__ = ["Imagines", "Imagining", "Latent", "Neighbours", "Predictors", "Recovery"]
 
 CHUNK = 1024
 
@@ -177,7 +178,7 @@ class Recovery:
         what: Literal["features", "latent", "code"],
         use: Literal["context", "plain"],
     ) -> Imputation:
-        """See ``CICH.impute``."""
+        """See ``Imagines.impute``."""
         sources = [a for a in data.names if (a, modality) in self.neighbours]
         if not sources:
             others = " or ".join(name for name in data.names if name != modality)
@@ -242,3 +243,41 @@ class Recovery:
                 a, b = (self.names[int(k)] for k in place.split("-"))
                 parts.setdefault((a, b), {})[part[0]] = tensor
         self.neighbours = {way: Neighbours(**found) for way, found in parts.items()}
+
+
+class Imagines(NetworkMethod):
+    """A method that imagines missing sides.
+
+    Attributes:
+        recovery_: What imagines them.
+    """
+
+    recovery_: Recovery
+
+    def impute(
+        self,
+        data: Dataset,
+        modality: str,
+        *,
+        what: Literal["features", "latent", "code"] = "features",
+        use: Literal["context", "plain"] = "context",
+    ) -> Imputation:
+        """Imagine a modality for the items that lack it: q'_ab (or q_ab), averaged over the sides that are there.
+
+        Args:
+            data: Items with features.
+            modality: What to imagine.
+            what: Features in the width of the modality, its latent features, or the code that the head gives them.
+            use: With the context of neighbouring training pairs, or without.
+
+        Returns:
+            One row per item. Trust is the mean cosine to the training pairs that gave context, at least 0.
+
+        Raises:
+            MissingModality: If the model never learned the modality.
+            MethodError: If the model has seen no pair of it with another modality.
+        """
+        self.require_fitted()
+        if modality not in self.widths_:
+            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
+        return self.recovery_.impute(data, modality, what, use)
