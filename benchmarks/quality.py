@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amodal.benchmark import plan, run_grid
+from amodal.benchmark import plan, read_results, run_grid
 from amodal.data import pick, read
 from amodal.evaluation import environment
 
@@ -56,7 +56,8 @@ def rows(lines: list[dict]) -> list[dict]:
                         "data": name, "setting": setting, "method": method, "bits": chosen[0]["bits"],
                         "seeds": [r["seed"] for r in chosen], "values": values.round(5).tolist(), "directions": ways,
                         "mean": values.mean(axis=0).round(4).tolist(),
-                        "both": round(float(means.mean()), 4), "sd": round(float(means.std(ddof=1)), 4),
+                        "both": round(float(means.mean()), 4),
+                        "sd": round(float(means.std(ddof=1)), 4) if len(means) > 1 else None,
                         "chance": round(float(np.mean([list(r["metrics"]["chance"].values()) for r in chosen])), 4),
                         "fit_s": round(float(np.mean([r["phases"]["fit"] for r in chosen])), 1),
                         "fit_cpu_s": round(float(np.mean([r["cpu_phases"]["fit"] for r in chosen])), 1),
@@ -75,7 +76,9 @@ def table(found: list[dict]) -> str:
             def cell(method: str, row: dict = row) -> str:
                 if (r := row.get(method)) is None:
                     return "-"
-                return " / ".join(f"{v:.3f}".lstrip("0") for v in r["mean"]) + f" = {r['both']:.3f} ± {r['sd']:.3f}"
+                return (
+                    " / ".join(f"{v:.3f}".lstrip("0") for v in r["mean"]) + f" = {r['both']:.3f} ± {r['sd'] or 0:.3f}"
+                )
 
             gain = row["cich"]["both"] - row["label_regression"]["both"]
             lines.append(
@@ -89,8 +92,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--collect", action="store_true", help="only write down the runs that are finished")
     chosen = parser.parse_args()
-    found = rows(measured(chosen.out, chosen.seeds))
+    finished = [line for name in SETS for line in read_results(chosen.out / name)]
+    found = rows(finished if chosen.collect else measured(chosen.out, chosen.seeds))
     result = {
         "what": "mAP@all, tie-aware (average), protocol heldout, image->text / text->image and their mean ± sample sd",
         "command": "AMODAL_DATA=... python benchmarks/quality.py",
