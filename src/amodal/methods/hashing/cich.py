@@ -91,7 +91,7 @@ class CICH(Imagines):
         needs_pairs="helpful",
         native="any",
         imputes=True,
-        checked="quality on four data sets beside the tuned control and the paper's form, in benchmarks/",
+        checked="quality on three data sets beside the tuned control and the paper's form, in benchmarks/",
         departures=(
             "the relation between items is the probability that they share a label, judged by encoders that have not "
             "seen them; the paper's is 0 or 1",

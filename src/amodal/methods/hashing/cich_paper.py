@@ -96,7 +96,7 @@ class CICHPaper(Imagines, DeepMethod):
         native="any",
         imputes=True,
         checked="losses against brute force; bounds of the contrast; distinct-label sums equal n-term sums; "
-        "quality on four data sets in benchmarks/",
+        "quality on three data sets in benchmarks/",
         departures=(
             'balance="half": on 50 single-label classes 2 % of pairs are similar, and the plain sum drowns them',
             "cosine contrast over all rows of a batch: the paper's sigmoid saturates from 32 bits on",
