@@ -51,6 +51,7 @@ EXPECTED = MappingProxyType(
             "rate_prototype": 0.01,
         },
         "dch": {"bits": 8, "anchors": 40},
+        "dcmh": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "label_regression": {},
         "scratch": {"bits": 8, "anchors": 40},
     }

@@ -14,6 +14,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "cich": ("amodal.methods.hashing.cich", "CICH"),
     "cich_paper": ("amodal.methods.hashing.cich_paper", "CICHPaper"),
     "dch": ("amodal.methods.shallow.dch", "DCH"),
+    "dcmh": ("amodal.methods.hashing.dcmh", "DCMH"),
     "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
     "cca_itq": ("amodal.methods.shallow.cca_itq", "CCAITQ"),
     "label_regression": ("amodal.methods.shallow.label_regression", "LabelRegression"),
