@@ -61,7 +61,8 @@ def test_a_learned_method_is_between_chance_and_1():
     for way in WAYS:
         assert found.metrics["chance"][way] + 0.2 < found.metrics["map"][way] <= 1
     assert found.mean() == pytest.approx(np.mean(list(found.metrics["map"].values())))
-    assert found.curves == found.health == {}  # embeddings have neither radii nor bits
+    assert found.health == {}  # embeddings have no bits,
+    assert all(set(curve) == {"places", "ndcg"} for curve in found.curves.values())  # and no radii
 
 
 def test_pair_recall_equals_the_loop_with_several_captions():
@@ -254,11 +255,18 @@ def test_health_and_curves_of_codes():
     np.testing.assert_allclose(health["ones"], (codes.signs() == 1).mean(axis=0), atol=1e-4)
     assert health["codes"] == 30
     assert health["distinct"] == len({tuple(row) for row in codes.signs().tolist()})
-    for curve in found.curves["image->text"].values():
-        assert len(curve) == 9
+    for name, curve in found.curves["image->text"].items():
+        assert len(curve) == (5 if name in ("places", "ndcg") else 9)
     assert found.curves["image->text"]["micro.recall"][-1] == 1
     constant, _ = measured(split_toy(100), method=Signs(constant=True))
     assert constant.health["image"] == {"codes": 30, "distinct": 1, "ones": [1.0] * 8}
+
+
+def test_the_ndcg_curve_stops_at_the_database_and_holds_what_is_measured_alone():
+    found, _ = measured(split_toy(400))
+    curve = found.curves["image->text"]
+    assert curve["places"] == [1, 2, 5, 10, 20, 50, 100]
+    assert curve["ndcg"][-1] == pytest.approx(found.metrics["ndcg@100.binary"]["image->text"], abs=1e-6)
 
 
 def test_threads_change_nothing():

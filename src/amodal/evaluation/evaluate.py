@@ -24,6 +24,7 @@ __all__ = ["CUTOFFS", "Evaluation", "encode_items", "evaluate", "save_codes"]
 CUTOFFS = (1, 5, 10)  #: of pair recall
 RANKED = ("map", "map.optimistic", "map.pessimistic")
 GRADED = ("ndcg@100.binary", "precision@100")
+PLACES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  #: of the NDCG curve
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Evaluation:
             mAP, NDCG and precision lie in [0, 1]; ``recall@K`` of pairs is in percent, as is customary.
         counts: Per direction: queries, unanswerable ones, database size, relevant items per query.
         absent: Why a direction or a measure is missing.
-        curves: Per direction, for codes: precision and recall by Hamming radius, micro and macro.
+        curves: Per direction: binary NDCG (``ndcg``) of the first ``places``; for codes also precision and recall by
+            Hamming radius, micro and macro.
         per_query: Average precision of each query, by direction.
         health: Per modality, for codes: their number, distinct ones, and the share of ones of each bit.
     """
@@ -136,11 +138,13 @@ def _direction(
     protocol, queries, database = arrangement.protocol, arrangement.queries, arrangement.database
     relevance = share_label(_labels(queries, a), _labels(database, b))
     graded = [name for name in GRADED if len(searched) >= 100]
+    places = [k for k in PLACES if k <= len(searched)]
+    names = dict.fromkeys([*RANKED, *graded, *(f"ndcg@{k}.binary" for k in places)])
     result = measure(
         asked,
         searched,
         relevance,
-        (*RANKED, *graded),
+        list(names),
         ties=protocol.ties,
         unanswerable=protocol.unanswerable,
         direction=direction,
@@ -153,8 +157,11 @@ def _direction(
         found.absent[f"{direction} {name}"] = f"the database has {len(searched)} items, fewer than 100."
     found.counts[direction] = {key: summary[key] for key in ("queries", "unanswerable", "database", "relevant")}
     found.per_query[direction] = result.per_query["map"]
-    if result.curve is not None:
-        found.curves[direction] = _curve(result.curve)
+    found.curves[direction] = {
+        "places": [float(k) for k in places],
+        "ndcg": [round(result.value(f"ndcg@{k}.binary"), 6) for k in places],
+        **(_curve(result.curve) if result.curve is not None else {}),
+    }
     if protocol.pairs:
         _pairs(found, direction, queries, asked, searched, a, b, threads)
 
