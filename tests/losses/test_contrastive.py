@@ -1,4 +1,4 @@
-"""The supervised contrast and its kernels: against a loop, within their bounds, and at their edges."""
+"""Contrasts with and without labels, and their kernels: against a loop, within their bounds, and at their edges."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amodal.errors import UsageError
-from amodal.losses import kernel, supervised_contrastive
+from amodal.losses import kernel, nt_xent, supervised_contrastive
 from tests.oracles import losses as oracle
 
 
@@ -124,3 +124,40 @@ def test_kernels_are_what_their_names_say():
 def test_unknown_kernel_names_the_nearest():
     with pytest.raises(UsageError, match=r'"sigmod".*Did you mean "sigmoid"'):
         kernel(torch.ones(1, 1), torch.ones(1, 1), "sigmod")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.floats(0.05, 2.0))
+@settings(max_examples=60, deadline=None)
+def test_nt_xent_equals_the_loop(seed, items, tau):
+    rng = np.random.default_rng(seed)
+    a, b = (torch.from_numpy(rng.standard_normal((items, 5))) for _ in range(2))
+    expected = oracle.nt_xent(a.tolist(), b.tolist(), tau)
+    assert float(nt_xent(a, b, tau)) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_nt_xent_of_random_codes_is_about_log_of_the_others():
+    a, b = (torch.from_numpy(np.random.default_rng(seed).choice([-1.0, 1.0], (200, 4096))) for seed in (0, 1))
+    assert float(nt_xent(a, b, 0.3)) == pytest.approx(math.log(2 * 200 - 1), abs=0.01)
+
+
+def test_nt_xent_of_identical_inputs():
+    """-1 / tau + log sum: the partner is at cosine 1, and so is part of the sum."""
+    a = torch.eye(5, dtype=torch.float64)  # every other view is at cosine 0
+    assert float(nt_xent(a, a, 0.3)) == pytest.approx(-1 / 0.3 + math.log(math.exp(1 / 0.3) + 8))
+    same = torch.ones(5, 3, dtype=torch.float64)
+    assert float(nt_xent(same, same, 0.3)) == pytest.approx(math.log(9))
+
+
+@pytest.mark.parametrize("items", [0, 1])
+def test_nt_xent_without_others_is_zero(items):
+    a, b = torch.randn(items, 3, requires_grad=True), torch.randn(items, 3)
+    loss = nt_xent(a, b, 0.3)
+    assert loss.shape == ()
+    assert loss.item() == 0
+
+
+def test_nt_xent_pulls_partners_together():
+    a, b = torch.randn(6, 8, requires_grad=True), torch.randn(6, 8)
+    (gradient,) = torch.autograd.grad(nt_xent(a, b, 0.3), a)
+    assert torch.isfinite(gradient).all()
+    assert nt_xent(a - 0.1 * gradient, b, 0.3) < nt_xent(a, b, 0.3)

@@ -61,3 +61,18 @@ def gaussian_kl(mean, log_variance):
         for m, s in zip(means, logs, strict=True):
             total += 0.5 * (m**2 + math.exp(s) - 1 - s)
     return total / (rows * width)
+
+
+def cosine(x, y):
+    return sum(p * q for p, q in zip(x, y, strict=True)) / (math.hypot(*x) * math.hypot(*y))
+
+
+def nt_xent(a, b, tau):
+    """Mean over all views of the cross-entropy of picking the partner among the other views."""
+    views, total = a + b, 0.0
+    for i, view in enumerate(views):
+        partner = (i + len(a)) % len(views)
+        others = [j for j in range(len(views)) if j != i]
+        total += math.log(sum(math.exp(cosine(view, views[j]) / tau) for j in others))
+        total -= cosine(view, views[partner]) / tau
+    return total / len(views)

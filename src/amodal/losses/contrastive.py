@@ -1,4 +1,4 @@
-"""Supervised contrast: each anchor should find its positives among all columns."""
+"""Contrast: each anchor should find its positives, or its partner, among all columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amodal.errors import UsageError, nearest
 
-__all__ = ["Kind", "kernel", "supervised_contrastive"]
+__all__ = ["Kind", "kernel", "nt_xent", "supervised_contrastive"]
 
 Kind = Literal["cosine", "sigmoid"]
 
@@ -78,3 +78,29 @@ def supervised_contrastive(logits: Tensor, positives: Tensor, columns: Tensor | 
     found = mass > 0
     loss = -(positives * log_share).sum(dim=1)[found] / mass[found]
     return loss.mean() if bool(found.any()) else logits.new_zeros(())
+
+
+def nt_xent(a: Tensor, b: Tensor, tau: float) -> Tensor:
+    """Contrast without labels: each of 2b views should find its partner among the 2b - 1 others.
+
+        z = (a, b);  mean_i -log softmax_{j != i}(cos(z_i, z_j) / tau) at j = partner of i
+
+    Args:
+        a: One view of each item, shape (b, r).
+        b: The other view, row by row, shape (b, r).
+        tau: Temperature, > 0.
+
+    Returns:
+        Scalar, in nats; log(2b - 1) where all views are alike; 0 for one item, or none.
+
+    Paper: Chen et al., SimCLR, ICML 2020.
+
+    Example:
+        >>> import torch
+        >>> round(float(nt_xent(torch.ones(2, 4), torch.ones(2, 4), tau=0.3)), 4)
+        1.0986
+    """
+    views = torch.cat([a, b])
+    own = torch.eye(len(views), dtype=torch.bool, device=views.device)
+    partner = own.roll(len(a), dims=1).to(torch.promote_types(views.dtype, torch.float32))
+    return supervised_contrastive(kernel(views, views) / tau, partner, ~own)
