@@ -16,6 +16,8 @@ def line(method="dch", seed=0, bits=64, setting="hard", config=None, error=None,
         return {"key": "x", "method": method, "seed": seed, "error": error}
     given = {name: dict(zip(WAYS, numbers, strict=True)) for name, numbers in values.items()}
     return {
+        "key": f"{method}-{setting}-{bits}-{seed}",
+        "preset": None,
         "dataset": "toys",
         "setting": setting,
         "protocol": "heldout",

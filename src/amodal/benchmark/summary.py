@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Row", "summarise"]
+from amodal.evaluation import CONTROL
+
+__all__ = ["Row", "names_of", "summarise"]
+
+Values = dict[str, dict[int, float]]
+"""A measure by direction and seed; "mean" is over the directions that a seed has."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,16 @@ class Row:
         method: Slug.
         bits: Code length, or None for real-valued embeddings.
         config: Arguments of the method, but for its seed.
+        preset: The published configuration it was made by, if any.
         seeds: Number of runs.
         cells: Per direction, and for their "mean": mean and sample standard deviation of the measure, the latter NaN
             for one seed.
         chance: Chance floor of the measure, by direction; empty for measures without one.
         control: Mean over seeds and directions of the control's measure on the same gaps; NaN where it has none.
         seconds: Mean time to fit.
+        values: The single values behind ``cells``, by direction and seed.
+        controls: The same of the control.
+        keys: Key of the record of each seed.
     """
 
     dataset: str
@@ -37,11 +47,20 @@ class Row:
     method: str
     bits: int | None
     config: dict[str, Any]
+    preset: str | None
     seeds: int
     cells: dict[str, tuple[float, float]]
     chance: dict[str, float]
     control: float
     seconds: float
+    values: Values
+    controls: Values
+    keys: dict[int, str]
+
+    @property
+    def is_control(self) -> bool:
+        """Whether this is what the others are compared with."""
+        return self.method == CONTROL
 
 
 def summarise(records: Sequence[dict[str, Any]], measure: str = "map") -> list[Row]:
@@ -56,10 +75,41 @@ def summarise(records: Sequence[dict[str, Any]], measure: str = "map") -> list[R
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for line in records:
-        if "error" not in line and measure in line["metrics"]:
+        if "error" not in line and _values(line["metrics"], measure):
             place = [line[name] for name in ("dataset", "setting", "protocol", "method", "bits")]
-            groups.setdefault(json.dumps([*place, _config(line)], sort_keys=True), []).append(line)
+            groups.setdefault(json.dumps([*place, line["preset"], _config(line)], sort_keys=True), []).append(line)
     return [_row(lines, measure) for lines in groups.values()]
+
+
+def names_of(rows: Sequence[Row]) -> list[str]:
+    """What to call each row: the method, its preset, and the arguments in which it departs from the usual ones.
+
+    The usual arguments are those of most rows of a method and preset. Where no two rows compete under one name, for
+    instance because a method was tuned for each data set, the arguments are left out.
+
+    Args:
+        rows: All rows that are to be told apart.
+    """
+    families: dict[tuple[str, str | None], list[Row]] = {}
+    for row in rows:
+        families.setdefault((row.method, row.preset), []).append(row)
+    names = []
+    for row in rows:
+        family = families[row.method, row.preset]
+        name = row.method if row.preset is None else f"{row.method} ({row.preset})"
+        places = Counter((other.protocol, other.dataset, other.setting, other.bits) for other in family)
+        if places.most_common(1)[0][1] > 1:
+            configs = Counter(json.dumps(_own(other), sort_keys=True) for other in family)
+            usual = json.loads(configs.most_common(1)[0][0])
+            departures = [f"{key}={value}" for key, value in _own(row).items() if usual.get(key) != value]
+            name = " ".join([name, *departures])
+        names.append(name)
+    return names
+
+
+def _own(row: Row) -> dict[str, Any]:
+    own: dict[str, Any] = json.loads(json.dumps({key: row.config[key] for key in row.config if key != "bits"}))
+    return own
 
 
 def _config(line: dict[str, Any]) -> dict[str, Any]:
@@ -68,12 +118,9 @@ def _config(line: dict[str, Any]) -> dict[str, Any]:
 
 def _row(lines: list[dict[str, Any]], measure: str) -> Row:
     floor = "chance" if measure.startswith("map") else f"chance.{measure}"
-    found, floors, controls = (
-        [_values(line["metrics"], measure) for line in lines],
-        [_values(line["metrics"], floor) for line in lines],
-        [_values(line["control"]["metrics"], measure) for line in lines],
-    )
     first = lines[0]
+    values = _columns(lines, measure)
+    controls = _columns([{**line["control"], "seed": line["seed"]} for line in lines], measure)
     return Row(
         dataset=first["dataset"],
         setting=first["setting"],
@@ -81,11 +128,15 @@ def _row(lines: list[dict[str, Any]], measure: str) -> Row:
         method=first["method"],
         bits=first["bits"],
         config=_config(first),
+        preset=first["preset"],
         seeds=len(lines),
-        cells={way: _mean_and_deviation(values) for way, values in _columns(found).items()},
-        chance={way: float(np.mean(values)) for way, values in _columns(floors).items() if way != "mean"},
-        control=float(np.mean(_columns(controls).get("mean", [np.nan]))),
+        cells={way: _mean_and_deviation(list(column.values())) for way, column in values.items()},
+        chance={way: float(np.mean(list(c.values()))) for way, c in _columns(lines, floor).items() if way != "mean"},
+        control=float(np.mean(list(controls["mean"].values()))) if controls else float("nan"),
         seconds=float(np.mean([line["phases"]["fit"] for line in lines])),
+        values=values,
+        controls=controls,
+        keys={line["seed"]: line["key"] for line in lines},
     )
 
 
@@ -95,10 +146,11 @@ def _values(metrics: dict[str, dict[str, float | None]], measure: str) -> dict[s
     return {**values, "mean": float(np.mean(list(values.values())))} if values else {}
 
 
-def _columns(rows: list[dict[str, float]]) -> dict[str, list[float]]:
+def _columns(lines: list[dict[str, Any]], measure: str) -> Values:
     """The values of each direction over the seeds that have one; "mean" comes last."""
-    ways = sorted(dict.fromkeys(way for row in rows for way in row), key=lambda way: way == "mean")
-    return {way: [row[way] for row in rows if way in row] for way in ways}
+    rows = {line["seed"]: _values(line["metrics"], measure) for line in lines}
+    ways = sorted(dict.fromkeys(way for row in rows.values() for way in row), key=lambda way: way == "mean")
+    return {way: {seed: row[way] for seed, row in rows.items() if way in row} for way in ways}
 
 
 def _mean_and_deviation(values: list[float]) -> tuple[float, float]:
