@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from amodal.losses import gaussian_kl, reconstruction
+from amodal.losses import bernoulli_kl, gaussian_kl, reconstruction
 from tests.oracles import losses as oracle
 
 
@@ -82,3 +82,29 @@ def test_float32_is_near_float64():
     for released in (False, True):
         wide = float(reconstruction(a, b, released=released))
         assert float(reconstruction(a.float(), b.float(), released=released)) == pytest.approx(wide, rel=1e-5)
+
+
+def test_kl_of_bits_equals_the_loop_and_is_zero_for_the_same_bits_only():
+    a, b = 3 * draw(5, 3), 3 * draw(5, 3, seed=1)
+    assert float(bernoulli_kl(a, b)) == pytest.approx(oracle.bernoulli_kl(a.tolist(), b.tolist()), rel=1e-12)
+    assert bernoulli_kl(a, a).item() == 0
+    near = a.clone()
+    near[2, 1] += 0.01
+    assert float(bernoulli_kl(a, near)) > 0
+
+
+def test_kl_of_bits_is_pytorchs():
+    a, b = draw(4, 6), draw(4, 6, seed=1)
+    p, q = (torch.distributions.Bernoulli(logits=x) for x in (a, b))
+    torch.testing.assert_close(bernoulli_kl(a, b), torch.distributions.kl_divergence(p, q).sum(dim=1).mean())
+
+
+def test_kl_of_certain_bits_is_finite():
+    a = torch.full((2, 3), 1e4, requires_grad=True)
+    loss = bernoulli_kl(a, -a.detach())
+    loss.backward()
+    assert torch.isfinite(a.grad).all()
+    assert loss.item() == pytest.approx(3e4)
+    assert bernoulli_kl(a, a).item() == 0
+    empty = torch.zeros(0, 3, requires_grad=True)
+    assert bernoulli_kl(empty, empty).item() == 0

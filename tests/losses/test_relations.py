@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from amodal.losses import propagated, share_label
+from amodal.losses import jaccard, propagated, share_label
 from tests.oracles import losses as oracle
 
 
@@ -52,3 +52,12 @@ def test_mixed_precision_changes_nothing():
     assert torch.equal(found[0], share_label(a, a))
     assert torch.equal(found[1], propagated(a, a))
     assert found[0].dtype == torch.float32
+
+
+@given(label_pairs())
+@settings(max_examples=100, deadline=None)
+def test_jaccard_equals_the_sets(pair):
+    a, b = (torch.from_numpy(labels) for labels in pair)
+    expected = torch.tensor(oracle.jaccard(a.tolist(), b.tolist()))
+    torch.testing.assert_close(jaccard(a, b), expected)
+    assert torch.equal(jaccard(a, b) > 0, share_label(a, b) > 0)

@@ -76,3 +76,30 @@ def nt_xent(a, b, tau):
         total += math.log(sum(math.exp(cosine(view, views[j]) / tau) for j in others))
         total -= cosine(view, views[partner]) / tau
     return total / len(views)
+
+
+def bernoulli_kl(a, b):
+    """Mean over rows of the sum over bits, from the probabilities."""
+    total = 0.0
+    for row, other in zip(a, b, strict=True):
+        for x, y in zip(row, other, strict=True):
+            p, q = 1 / (1 + math.exp(-x)), 1 / (1 + math.exp(-y))
+            total += p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+    return total / len(a)
+
+
+def margin_distance(x, y, similar, margin, *, balance):
+    """Mean over all pairs, or half of the mean over each kind."""
+    costs = {0: [], 1: []}
+    for row, shared in zip(x, similar, strict=True):
+        for other, s in zip(y, shared, strict=True):
+            distance = math.dist(row, other)
+            costs[int(s)].append(distance**2 if s else max(margin - distance, 0) ** 2)
+    if balance == "none":
+        return sum(costs[0] + costs[1]) / len(costs[0] + costs[1])
+    return sum(0.5 * sum(side) / len(side) for side in costs.values() if side)
+
+
+def jaccard(a, b):
+    sets = [[{k for k, here in enumerate(row) if here} for row in side] for side in (a, b)]
+    return [[len(x & y) / max(len(x | y), 1) for y in sets[1]] for x in sets[0]]

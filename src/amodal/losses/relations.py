@@ -1,11 +1,11 @@
-"""Who counts as similar: label sharing, and its propagation through class space."""
+"""Who counts as similar: label sharing, its propagation through class space, and its degrees."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["propagated", "share_label", "share_probability"]
+__all__ = ["jaccard", "propagated", "share_label", "share_probability"]
 
 
 def share_label(a: Tensor, b: Tensor) -> Tensor:
@@ -24,6 +24,26 @@ def share_label(a: Tensor, b: Tensor) -> Tensor:
         [[1.0, 0.0], [1.0, 0.0]]
     """
     return (a @ b.T > 0).to(a.dtype)
+
+
+def jaccard(a: Tensor, b: Tensor) -> Tensor:
+    """Labels shared as a part of all labels of both: J = |a and b| / |a or b|.
+
+    Args:
+        a: Multi-hot labels, shape (m, c), float.
+        b: Multi-hot labels, shape (n, c), float.
+
+    Returns:
+        Shape (m, n), in [0, 1]; 1 if and only if the labels are the same; 0 where neither has any.
+
+    Example:
+        >>> import torch
+        >>> jaccard(torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]])).tolist()
+        [[1.0, 0.5]]
+    """
+    shared = a @ b.T
+    either = a.sum(dim=1)[:, None] + b.sum(dim=1) - shared
+    return shared / either.clamp_min(1)
 
 
 def propagated(a: Tensor, b: Tensor) -> Tensor:
