@@ -14,9 +14,10 @@ import numpy as np
 from amodal import index as indexes
 from amodal.codes import BinaryCodes, Codes, Embeddings
 from amodal.data import Dataset
-from amodal.encoders import Encoder, FeatureCache, choose_encoders, encode_dataset, get
+from amodal.encoders import Encoder, FeatureCache, choose_encoders, encode_dataset
+from amodal.encoders.saving import open_encoders, save_encoders
 from amodal.entries import Match, columns_of, entries_of, nearest_items, of_items, spec_for
-from amodal.errors import DataError, IndexMismatch, MethodError, MissingModality, ShapeError, UsageError, nearest
+from amodal.errors import DataError, MethodError, MissingModality, ShapeError, UsageError, nearest
 from amodal.index import Field, Index, Where
 from amodal.index.copying import copy
 from amodal.index.where import parse
@@ -35,6 +36,7 @@ __all__ = ["Match", "Retriever", "require_room"]
 
 FORMAT = 1
 FACTS = "retriever.json"
+ENCODERS = "encoders"  #: folder of the weights of encoders that learned with the method
 
 
 class Retriever:
@@ -44,6 +46,9 @@ class Retriever:
         method: Slug of a registered method, or a method object.
         bits: Code length; the method's own, usually 64, by default.
         encoders: Encoder of each raw modality, by name or as object; packaged ones by default.
+        backbones: Encoders that learn together with the method, by raw modality; names of ``hf:`` models and packaged
+            ones, or a ``ModuleEncoder``. For deep methods that learn as one network.
+        backbone_rate: Their learning rate.
         cache: Keep features of encoded content, so that a second run does not encode again.
         params: Further arguments of the method.
 
@@ -66,6 +71,8 @@ class Retriever:
         *,
         bits: int | None = None,
         encoders: Mapping[str, str | Encoder] | None = None,
+        backbones: Mapping[str, str | Encoder] | None = None,
+        backbone_rate: float = 1e-5,
         cache: bool = True,
         **params: Any,
     ) -> None:
@@ -76,7 +83,8 @@ class Retriever:
         elif params:
             raise UsageError(f"{', '.join(params)}: arguments belong to a method given by name; yours is an object.")
         self.method = method
-        self._wanted, self._cache = encoders, cache
+        self._wanted, self._cache = {**(encoders or {}), **(backbones or {})}, cache
+        self._learning, self._backbone_rate = tuple(backbones or {}), backbone_rate
         self._home: Path | None = None
         self.encoders_: dict[str, Encoder] = {}
         self.index_: Index | None = None
@@ -112,21 +120,34 @@ class Retriever:
         from amodal.training import Training
 
         self.left_out = []
-        encoders = choose_encoders(items, self._wanted)
-        features = self._encoded(items, encoders, progress, skip_bad=skip_bad)
-        held = None if validation is None else self._encoded(validation, encoders, progress, skip_bad=skip_bad)
-        split = features.split
-        learned = features.part("train") if split is not None and "train" in split else features
-        learned = learned.take(np.flatnonzero(learned.presence().any(axis=1))).seen_classes()
         training = training or Training()
         if training.progress is None:
             training = replace(training, progress=progress)
+        encoders = choose_encoders(items, self._wanted)
+        backbones = {name: encoders.pop(name) for name in self._learning}
+        items_seen = self._encoded(items, encoders, progress, skip_bad=skip_bad, but=self._learning)
+        held = validation and self._encoded(validation, encoders, progress, skip_bad=skip_bad, but=self._learning)
         self.close()
         self.index_ = self._home = None  # what was indexed before belongs to another model
-        self.method.fit(learned, validation=held, training=training)
-        self.encoders_ = encoders
-        first = learned.names[0]
-        codes = self.method.encode(learned[first].read([0]), first)
+        if backbones:
+            from amodal.methods.end_to_end import fit_end_to_end
+
+            tuned = fit_end_to_end(
+                self.method,
+                _to_learn(items_seen),
+                backbones,
+                rate=self._backbone_rate,
+                validation=held,
+                training=training,
+                progress=progress,
+            )
+            features = self._encoded(items_seen, tuned, progress, skip_bad=skip_bad)
+        else:
+            tuned, features = {}, items_seen
+            self.method.fit(_to_learn(features), validation=held, training=training)
+        self.encoders_ = {**encoders, **tuned}
+        first = next(name for name in features.names if len(features[name]))
+        codes = self.method.encode(features[first].read([0]), first)
         self.index_ = indexes.open("memory:", create=spec_for(items, codes, self.method.fingerprint()))
         self._write(items, features, replacing=False)
         return self
@@ -278,7 +299,7 @@ class Retriever:
         try:
             draft.mkdir(parents=True)
             save_method(self.method, draft / "method")
-            facts = {"format": FORMAT, "encoders": {name: _identity(one) for name, one in self.encoders_.items()}}
+            facts = {"format": FORMAT, "encoders": save_encoders(self.encoders_, draft / ENCODERS)}
             (draft / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
             with indexes.open(str(draft / "index"), create=source.spec) as target_index:
                 copy(source, target_index)
@@ -295,24 +316,23 @@ class Retriever:
         return target
 
     @classmethod
-    def load(cls, folder: str | Path, *, readonly: bool = False) -> Self:
+    def load(cls, folder: str | Path, *, readonly: bool = False, encoders: Mapping[str, Encoder] | None = None) -> Self:
         """Open what ``save`` wrote. Whatever is added or deleted from then on is durable at once.
+
+        Args:
+            folder: Where it was saved.
+            readonly: Whether the index may only be searched.
+            encoders: Encoders of one's own, by modality, which cannot be opened by name.
 
         Raises:
             DataError: If the folder is no retriever, or is damaged.
+            UsageError: If an encoder was an object of one's own and is not handed in.
             IndexMismatch: If model, encoders and index do not belong together.
         """
         place = Path(folder)
         facts = _facts(place)
         found = cls(load_method(place / "method"))
-        for modality, wanted in facts["encoders"].items():
-            encoder = get(wanted["name"], kind=wanted["kind"])
-            if encoder.fingerprint != wanted["fingerprint"]:
-                raise IndexMismatch(
-                    f'{place}: modality "{modality}" was encoded by {wanted["name"]} {wanted["fingerprint"]}, but here '
-                    f"that encoder is {encoder.fingerprint}. Install the versions it was made with, or fit again."
-                )
-            found.encoders_[modality] = encoder
+        found.encoders_ = open_encoders(facts["encoders"], place / ENCODERS, encoders)
         if not (place / "index" / "catalogue.sqlite").is_file():
             raise DataError(f"{place} is damaged: its index is missing. Restore it, or fit again.")
         fingerprint = found.method.fingerprint()
@@ -342,10 +362,16 @@ class Retriever:
             raise MissingModality(nearest(name, self.method.widths_, what="modality") + " The model never learned it.")
 
     def _encoded(
-        self, items: Dataset, encoders: Mapping[str, Encoder], progress: Progress | None, *, skip_bad: bool
+        self,
+        items: Dataset,
+        encoders: Mapping[str, Encoder],
+        progress: Progress | None,
+        *,
+        skip_bad: bool,
+        but: Sequence[str] = (),
     ) -> Dataset:
-        """The items with features; a raw modality without any observation stays as it is."""
-        raw = {name: name for name, table in items.modalities.items() if table.raw and len(table)}
+        """The items with features; a raw modality without any observation, or one of ``but``, stays as it is."""
+        raw = {name: name for name, table in items.modalities.items() if table.raw and len(table) and name not in but}
         for name in raw:
             if name not in encoders:
                 raise UsageError(
@@ -411,6 +437,12 @@ class Retriever:
         return BinaryCodes(stacked, index.spec.bits) if index.spec.bits else Embeddings(stacked)
 
 
+def _to_learn(items: Dataset) -> Dataset:
+    """Items of the split "train" if there is one, with any modality, and the classes they have."""
+    chosen = items.part("train") if items.split is not None and "train" in items.split else items
+    return chosen.take(np.flatnonzero(chosen.presence().any(axis=1))).seen_classes()
+
+
 def require_room(folder: Path, *, force: bool) -> None:
     """Refuse to save a retriever over something that is there already.
 
@@ -427,10 +459,6 @@ def require_room(folder: Path, *, force: bool) -> None:
         raise UsageError(f"{folder} exists already. Choose another place, or pass force=True (--force).")
     if not (folder / FACTS).is_file():
         raise UsageError(f"{folder} exists and is no saved retriever, so it is not replaced. Choose another place.")
-
-
-def _identity(encoder: Encoder) -> dict[str, str]:
-    return {"name": encoder.name, "kind": encoder.kind, "fingerprint": encoder.fingerprint}
 
 
 def _facts(folder: Path) -> dict[str, Any]:

@@ -73,6 +73,11 @@ def fit(
     encoder: Annotated[
         list[str] | None, typer.Option("--encoder", help="modality=encoder, for instance image=hf:FOLDER.")
     ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option("--backbone", help="modality=encoder that learns with the method: image=efficientnet-lite0."),
+    ] = None,
+    backbone_rate: Annotated[float, typer.Option(help="Learning rate of backbones.")] = 1e-5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
     patience: Annotated[
@@ -98,7 +103,13 @@ def fit(
         raise UsageError("--resume needs --checkpoints: the folder in which the interrupted run left its checkpoint.")
     params = {**({} if bits is None else {"bits": bits}), **assignments(sets)}
     encoders = {name: str(value) for name, value in assignments(encoder, "--encoder", "image=hf:FOLDER").items()}
-    shop = Retriever(get(method).create(preset=preset, **params), encoders=encoders)
+    learning = assignments(backbone, "--backbone", "image=efficientnet-lite0")
+    shop = Retriever(
+        get(method).create(preset=preset, **params),
+        encoders=encoders,
+        backbones={name: str(value) for name, value in learning.items()},
+        backbone_rate=backbone_rate,
+    )
     items, problems = load(data, modalities, skip_bad=skip_bad)
     items, held = (items, None) if patience is None else _set_apart(items, validation)
     training = Training(device=device, precision=precision, folder=checkpoints, resume=resume, patience=patience)

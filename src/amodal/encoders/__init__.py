@@ -4,12 +4,14 @@ from amodal.encoders.base import Encoder, Kind, Progress
 from amodal.encoders.cache import CacheStats, FeatureCache
 from amodal.encoders.encode import choose_encoders, distinct_content, encode_dataset
 from amodal.encoders.registry import default_for, get, guess_kind, names
+from amodal.encoders.tuned import ModuleEncoder
 
 __all__ = [
     "CacheStats",
     "Encoder",
     "FeatureCache",
     "Kind",
+    "ModuleEncoder",
     "Progress",
     "choose_encoders",
     "default_for",

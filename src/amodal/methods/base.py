@@ -100,11 +100,23 @@ class Method(ABC):
             DataError: If features are raw, NaN, or absent altogether.
             MethodError: If the data lack labels or pairs that the method needs; says which.
         """
+        self.meet(data)
+        self._learn(data, validation, training)
+        return self
+
+    def meet(self, data: Dataset) -> None:
+        """Check the data, and note the modalities and classes to be learned: what ``fit`` does first.
+
+        Args:
+            data: Items with features.
+
+        Raises:
+            DataError: As ``fit``.
+            MethodError: As ``fit``.
+        """
         self._check(data)
         self.widths_ = {name: data[name].dim for name in data.names}
         self.classes_ = data.labels.names if data.labels is not None else ()
-        self._learn(data, validation, training)
-        return self
 
     @abstractmethod
     def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:

@@ -128,10 +128,15 @@ class DeepMethod(NetworkMethod):
     def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
         """Nothing between epochs, unless a method says so."""
 
+    def chosen(self, data: Dataset) -> Dataset:
+        """The items to learn from: all, unless a method says otherwise."""
+        return data
+
     def finish(self, data: Dataset) -> None:
         """Nothing after the last epoch, unless a method says so; the network is on the CPU, in evaluation."""
 
     def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:
+        data = self.chosen(data)
         self.network_ = self.draw()
         self.prepare(data)
         score = None if validation is None else lambda: self.validation_score(validation)

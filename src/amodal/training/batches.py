@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,10 +72,22 @@ class Batches:
         seed: Seed of the order.
         rank: Number of this process, which takes every ``world``-th batch.
         world: Number of processes.
+        front: For modalities that hold raw content, what turns some of it into features (b_m, d_m), on the device of
+            training and with gradients.
     """
 
-    def __init__(self, data: Dataset, size: int, seed: int, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        front: Mapping[str, Callable[[list[Any]], Tensor]] | None = None,
+    ) -> None:
         self.data, self.size, self.seed, self.rank, self.world = data, size, seed, rank, world
+        self.front = front or {}
         n = len(data)
         self.counts = {name: np.bincount(data[name].item, minlength=n) for name in data.names}
         self.order = {name: np.argsort(data[name].item, kind="stable") for name in data.names}
@@ -108,7 +121,8 @@ class Batches:
             counts = self.counts[name][index]
             here = np.flatnonzero(counts)
             chosen = self.first[name][index[here]] + (pick[here] * counts[here]).astype(np.int64)
-            x[name] = torch.from_numpy(self.data[name].read(self.order[name][chosen]))
+            content = self.data[name].read(self.order[name][chosen])
+            x[name] = self.front[name](content.tolist()) if name in self.front else torch.from_numpy(content)
             rows[name] = torch.from_numpy(here)
         labels = self.data.labels
         dense = np.zeros((len(index), 0), np.float32) if labels is None else labels.dense(index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -72,7 +72,17 @@ class Outcome:
     device: str
 
 
-def train(learner: Learner, data: Dataset, settings: Training, score: Callable[[], float] | None = None) -> Outcome:
+Front = Mapping[str, Callable[[list[Any]], Tensor]]  #: by modality, from raw content to features
+
+
+def train(
+    learner: Learner,
+    data: Dataset,
+    settings: Training,
+    score: Callable[[], float] | None = None,
+    *,
+    front: Front | None = None,
+) -> Outcome:
     """Run the loop: batches, device, precision, processes, progress, early stopping, checkpoints, resume.
 
     The rate of each parameter group falls from its start to 1 % of it along a cosine. Dropout and noise are a function
@@ -84,6 +94,7 @@ def train(learner: Learner, data: Dataset, settings: Training, score: Callable[[
         data: Training items.
         settings: Where and how.
         score: Measure on validation items, higher is better; looked at only with ``settings.patience``.
+        front: What turns raw content into features, for modalities whose backbone learns too; see ``Batches``.
 
     Returns:
         Which weights were kept. The network lies on the CPU, ready for evaluation.
@@ -97,7 +108,7 @@ def train(learner: Learner, data: Dataset, settings: Training, score: Callable[[
         raise UsageError("patience needs validation items to look at. Give some, or leave patience out.")
     fabric = _fabric(settings)
     with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
-        outcome = _Run(learner, data, settings, score, fabric).go()
+        outcome = _Run(learner, data, settings, score, fabric, front or {}).go()
     learner.network_.to("cpu").eval()
     return outcome
 
@@ -129,10 +140,18 @@ class _Run:
         settings: Training,
         score: Callable[[], float] | None,
         fabric: Fabric,
+        front: Front,
     ) -> None:
         self.learner, self.settings, self.fabric = learner, settings, fabric
         self.score = None if settings.patience is None else score
-        self.batches = Batches(data, learner.batch_size, learner.seed, rank=fabric.global_rank, world=fabric.world_size)
+        self.batches = Batches(
+            data,
+            learner.batch_size,
+            learner.seed,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            front={name: self._cast(features) for name, features in front.items()},
+        )
         self.total = learner.epochs * len(self.batches)
         learner.network_.to(fabric.device)
         self.optimizer = learner.optimizer()
@@ -169,6 +188,15 @@ class _Run:
             return Outcome("last", last, None, device)
         learner.network_.load_state_dict(self.best)
         return Outcome("validation", self.best_epoch + 1, self.best_score, device)
+
+    def _cast(self, features: Callable[[list[Any]], Tensor]) -> Callable[[list[Any]], Tensor]:
+        """A backbone in the precision of the training; methods get float32, as from ready features."""
+
+        def compute(content: list[Any]) -> Tensor:
+            with self.fabric.autocast():
+                return features(content).float()
+
+        return compute
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """One pass; the mean of every loss over the batches of this process."""

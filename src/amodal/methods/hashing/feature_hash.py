@@ -14,7 +14,7 @@ from torch.optim import Adam, Optimizer
 from amodal.data import Dataset
 from amodal.errors import MethodError, UsageError, nearest
 from amodal.methods.deep import DeepMethod, Standardise
-from amodal.training import Batch, Batches, Training
+from amodal.training import Batch, Batches
 
 __all__ = ["FILLS", "Encoder", "FeatureHash", "HashNetwork", "Memory", "signs"]
 
@@ -197,16 +197,23 @@ class FeatureHash(DeepMethod):
             },
         )
 
-    def _learn(self, data: Dataset, validation: Dataset | None, training: Training | None) -> None:
+    def chosen(self, data: Dataset) -> Dataset:
+        """Complete items only if ``fill`` is "drop", else all.
+
+        Raises:
+            UsageError: If the fill policy is unknown.
+            MethodError: If nothing is left.
+        """
         if self.fill not in self.card.fills:
             raise UsageError(nearest(str(self.fill), self.card.fills, what="fill"))
-        if self.fill == "drop":
-            data = data.take(np.flatnonzero(data.presence().all(axis=1)))
-            if not len(data):
-                raise MethodError(
-                    'fill="drop" leaves nothing to learn from: no item has every modality. Choose another fill.'
-                )
-        super()._learn(data, validation, training)
+        if self.fill != "drop":
+            return data
+        whole = data.take(np.flatnonzero(data.presence().all(axis=1)))
+        if not len(whole):
+            raise MethodError(
+                'fill="drop" leaves nothing to learn from: no item has every modality. Choose another fill.'
+            )
+        return whole
 
 
 def signs(x: Tensor) -> Tensor:
