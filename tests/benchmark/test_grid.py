@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -233,7 +234,13 @@ def test_no_folder_no_results(tmp_path):
 def test_progress_counts_runs(tmp_path):
     calls = []
     list(run_grid(grid(seeds=1), DATA, tmp_path, progress=lambda *call: calls.append(call)))
-    assert calls == [(1, 2, "runs · label_regression hard seed 0"), (2, 2, "runs · dch hard seed 0")]
+    assert [call[:2] for call in calls] == [(0, 2), (1, 2), (2, 2)]
+    assert calls[0][2] == "runs"
+    assert re.fullmatch(r"runs · label_regression hard seed 0 · about \d+ s left", calls[1][2])
+    assert calls[2][2] == "runs · dch hard seed 0"
+    calls.clear()
+    list(run_grid(grid(seeds=2), DATA, tmp_path, progress=lambda *call: calls.append(call)))
+    assert [call[:2] for call in calls] == [(2, 4), (3, 4), (4, 4)]
 
 
 def test_a_deep_run_takes_the_training_and_records_its_device(tmp_path):

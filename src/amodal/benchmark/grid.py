@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from amodal.benchmark.runs import Run, carry_out
+from amodal.benchmark.engines import Job, Outcome, open_engine
+from amodal.benchmark.queue import Forecast, Queue
+from amodal.benchmark.runs import Run
+from amodal.benchmark.store import keep, keep_failure, read_results
 from amodal.data import Dataset
-from amodal.data.files import replacing
 from amodal.data.settings import resolve
-from amodal.errors import AmodalError, UsageError, nearest
-from amodal.evaluation import CONTROL, Evaluation, get_protocol, read_record
+from amodal.errors import UsageError, nearest
+from amodal.evaluation import CONTROL, get_protocol
 from amodal.methods import get
 from amodal.progress import Progress
 from amodal.training import Training
 
-__all__ = ["plan", "read_results", "run_grid"]
+__all__ = ["plan", "run_grid"]
 
 
 def plan(
@@ -79,86 +75,68 @@ def plan(
 
 def run_grid(
     runs: Sequence[Run],
-    dataset: Dataset,
+    data: Dataset | Mapping[str, Dataset],
     folder: Path,
     *,
+    engine: str = "local",
+    workers: int | None = 1,
     training: Training | None = None,
     progress: Progress | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Carry out runs that are not in ``folder`` yet; yields the record of every run, old or new.
+    """Carry out runs that are not in ``folder`` yet; yields the record of every run, old or new, in their order.
 
-    ``results.jsonl`` gets a line for each finished run, ``failures.jsonl`` for each that failed; the rest goes on, and
-    what failed is tried again next time. Average precision of each query is kept in ``per_query/<key>.npz``.
+    ``results.jsonl`` gets a line for each run as soon as it is finished, ``failures.jsonl`` for each that failed; the
+    rest goes on, and what failed is tried again next time. Beside the record are kept average precision of each query
+    (``per_query/<key>.npz``), codes (``codes/<key>.npz``) and training curves (``logs/<key>.jsonl``).
 
     Args:
         runs: What to run.
-        dataset: All items.
-        folder: Where results are kept.
+        data: All items; of several data sets by the names that the runs call them.
+        folder: Where results are kept; nobody but this process writes there.
+        engine: "local" for processes of this machine, or "ray" for a Ray cluster.
+        workers: Runs at once; None for one on each core. A single local one runs in this process.
         training: Device, and progress within a run.
-        progress: Told after each run.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    fingerprint = dataset.fingerprint()
-    done = {line["key"]: line for line in read_results(folder)}
-    controls = {_gaps(line): line["control"]["metrics"] for line in done.values()}
-    for number, run in enumerate(runs):
-        key = run.key(fingerprint)
-        if key not in done:
-            gaps = (fingerprint, get_protocol(run.protocol).sha256, run.setting, run.seed)
-            try:
-                line, found = carry_out(
-                    run, dataset, fingerprint=fingerprint, control=controls.get(gaps), training=training
-                )
-            except Exception as error:
-                # not only ours: one run that a solver or memory gives up on must not end the night's grid
-                sentence = str(error) if isinstance(error, AmodalError) else f"{type(error).__name__}: {error}"
-                line = {"key": key, **asdict(run), "error": sentence}
-                _append(folder / "failures.jsonl", line)
-            else:
-                controls[gaps] = line["control"]["metrics"]
-                line["per_query"] = _save_per_query(folder, key, found)
-                _append(folder / "results.jsonl", line)
-            done[key] = line
-        if progress is not None:
-            progress(number + 1, len(runs), f"runs · {run.method} {run.setting} seed {run.seed}")
-        yield done[key]
-
-
-def _gaps(line: dict[str, Any]) -> tuple[str, str, str, int]:
-    """What the control depends on."""
-    return line["hashes"]["data"], line["hashes"]["protocol"], line["setting"], line["seed"]
-
-
-def _save_per_query(folder: Path, key: str, found: Evaluation) -> dict[str, str]:
-    path = folder / "per_query" / f"{key}.npz"
-    with replacing(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **found.per_query)  # type: ignore[arg-type]
-    return {"file": f"per_query/{path.name}", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    """One write and one sync, so that a line is there as a whole or not at all."""
-    torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-    with path.open("a", encoding="utf-8") as file:
-        file.write(("\n" if torn else "") + json.dumps(line, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The records of finished runs; a last line torn by a killed process is passed over.
+        progress: Told after each run, with an estimate of the time left.
 
     Raises:
-        DataError: If a record is of another schema.
+        UsageError: If there is no such engine, or a run names other data.
+        MissingExtra: If Ray is asked for and not installed.
+        DataError: If a record in the folder is of another schema.
     """
-    path = folder / "results.jsonl"
-    if not path.exists():
-        return []
-    records = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            value = json.loads(text)
-        except ValueError:
-            continue
-        records.append(read_record(value, f"{path} line {number}"))
-    return records
+    named = data if isinstance(data, Mapping) else {run.dataset: data for run in runs}
+    for run in runs:
+        if run.dataset not in named:
+            raise UsageError(nearest(run.dataset, named, what="data set"))
+    folder.mkdir(parents=True, exist_ok=True)
+    prints = {name: dataset.fingerprint() for name, dataset in named.items()}
+    jobs = [Job(run, run.key(prints[run.dataset]), prints[run.dataset]) for run in runs]
+    done = {line["key"]: line for line in read_results(folder)}
+    queue = Queue([job for job in jobs if job.key not in done], done.values())
+    total = len({job.key for job in jobs})
+    with open_engine(engine, named, training or Training(), jobs=len(queue), workers=workers) as pool:
+        forecast = Forecast(done.values(), pool.slots)
+
+        def tell(*what: str) -> None:
+            if progress is not None:
+                words = ["runs", *what, forecast.left([*queue.waiting, *queue.flying])]
+                progress(total - len(queue), total, " · ".join(filter(None, words)))
+
+        tell()
+        for job in jobs:
+            while job.key not in done:
+                for ready in queue.take(pool.slots):
+                    pool.submit(ready)
+                ended, outcome = pool.wait()
+                line = done[ended.key] = _settle(folder, ended, outcome)
+                queue.settle(ended, outcome)
+                forecast.learn(line)
+                tell(f"{ended.run.method} {ended.run.setting} seed {ended.run.seed}")
+            yield done[job.key]
+
+
+def _settle(folder: Path, job: Job, outcome: Outcome) -> dict[str, Any]:
+    """Put the outcome on disk."""
+    if outcome.record is None:
+        return keep_failure(folder, job.key, job.run, outcome.error)
+    keep(folder, outcome.record, outcome.files)
+    return outcome.record

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from amodal.codes import Codes
 from amodal.data import Dataset
-from amodal.evaluation import CONTROL, Evaluation, arrange, evaluate, evaluate_control, get_protocol, record
+from amodal.evaluation import (
+    CONTROL,
+    arrange,
+    encode_roles,
+    evaluate_codes,
+    evaluate_control,
+    get_protocol,
+    record,
+    save_codes,
+)
 from amodal.methods import Method, get
 from amodal.training import Training
 
@@ -73,8 +90,11 @@ def carry_out(
     fingerprint: str,
     control: Mapping[str, Any] | None = None,
     training: Training | None = None,
-) -> tuple[dict[str, Any], Evaluation]:
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Do a run, and the control on the same gaps unless its metrics are given.
+
+    Nothing is left on this machine: what belongs beside the record comes back with it, so that whoever keeps results
+    may be another process or another computer.
 
     Args:
         run: What to run.
@@ -84,21 +104,33 @@ def carry_out(
         training: Device, progress.
 
     Returns:
-        The record, and the evaluation.
+        The record, and the files it names by their path in the folder of results: average precision of each query,
+        codes of queries and database, and what deep methods logged of each epoch.
     """
     arrangement = arrange(dataset, get_protocol(run.protocol), run.setting, seed=run.seed)
     train, validation = arrangement.teaching()
     method = run.build()
     watch = _Watch()
-    with warnings.catch_warnings(record=True) as heard:
+    with tempfile.TemporaryDirectory(prefix="amodal-run-") as name, warnings.catch_warnings(record=True) as heard:
+        folder = Path(name)
+        # a folder is what makes the loop keep a log; of checkpoints it then writes no more than the last
+        logged = replace(training or Training(), folder=folder / "training", checkpoint_every=sys.maxsize)
         with watch.phase("fit"):
-            method.fit(train, validation=validation, training=training)
+            method.fit(train, validation=validation, training=logged)
         with watch.phase("evaluate"):
-            found = evaluate(method, arrangement)
+            asked, searched = encode_roles(method, arrangement)
+            found = evaluate_codes(asked, searched, arrangement)
         if run.is_control:
             control = found.metrics
         elif control is None:
             control = evaluate_control(arrangement, seed=run.seed).metrics
+        key = run.key(fingerprint)
+        files = {"log": (f"logs/{key}.jsonl", _log(folder / "training"))}
+        files["per_query"] = (f"per_query/{key}.npz", _archive(found.per_query))
+        files["codes"] = (f"codes/{key}.npz", _codes(folder, asked, arrangement.queries))
+        if searched is not asked:
+            database = _codes(folder, searched, arrangement.database)
+            files["codes_database"] = (f"codes/{key}.database.npz", database)
     for one in heard:
         warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     line = record(
@@ -113,7 +145,36 @@ def carry_out(
         control=control,
         warnings=sorted({str(one.message) for one in heard}),
     )
-    return {"key": run.key(fingerprint), "preset": run.preset, **line}, found
+    kept = {role: (path, content) for role, (path, content) in files.items() if content}
+    hashes = {
+        role: {"file": path, "sha256": hashlib.sha256(content).hexdigest()} for role, (path, content) in kept.items()
+    }
+    return {"key": key, "preset": run.preset, **line, **hashes}, dict(kept.values())
+
+
+def _log(folder: Path) -> bytes:
+    """The epochs of every stage in the order in which they were learned; empty where there were none."""
+    logs = sorted(folder.rglob("log.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    lines = []
+    for path in logs:
+        stage = "training" if path.parent == folder else path.parent.relative_to(folder).as_posix()
+        for text in path.read_text(encoding="utf-8").splitlines():
+            epoch = json.loads(text)
+            kept = {name: epoch[name] for name in ("epoch", "losses", "validation", "seconds")}
+            lines.append(json.dumps({"stage": stage, **kept}) + "\n")
+    return "".join(lines).encode()
+
+
+def _archive(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    file = BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def _codes(folder: Path, codes: dict[str, Codes], items: Dataset) -> bytes:
+    path = folder / "codes.npz"
+    save_codes(path, codes, items)
+    return path.read_bytes()
 
 
 class _Watch:

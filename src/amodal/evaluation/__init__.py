@@ -2,7 +2,14 @@
 
 from amodal.evaluation.arrange import Arrangement, arrange
 from amodal.evaluation.control import CONTROL, evaluate_control
-from amodal.evaluation.evaluate import Evaluation, encode_items, evaluate, save_codes
+from amodal.evaluation.evaluate import (
+    Evaluation,
+    encode_items,
+    encode_roles,
+    evaluate,
+    evaluate_codes,
+    save_codes,
+)
 from amodal.evaluation.protocol import PROTOCOLS, Protocol
 from amodal.evaluation.protocol import get as get_protocol
 from amodal.evaluation.results import environment, read_record, record
@@ -15,8 +22,10 @@ __all__ = [
     "Protocol",
     "arrange",
     "encode_items",
+    "encode_roles",
     "environment",
     "evaluate",
+    "evaluate_codes",
     "evaluate_control",
     "get_protocol",
     "read_record",

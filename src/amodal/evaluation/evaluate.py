@@ -19,7 +19,7 @@ from amodal.evaluation.arrange import Arrangement
 from amodal.methods import Method
 from amodal.metrics import RadiusCurve, chance_hit, measure, pair, share_label
 
-__all__ = ["CUTOFFS", "Evaluation", "encode_items", "evaluate", "save_codes"]
+__all__ = ["CUTOFFS", "Evaluation", "encode_items", "encode_roles", "evaluate", "evaluate_codes", "save_codes"]
 
 CUTOFFS = (1, 5, 10)  #: of pair recall
 RANKED = ("map", "map.optimistic", "map.pessimistic")
@@ -104,16 +104,45 @@ def evaluate(method: Method, arrangement: Arrangement, *, threads: int = 1) -> E
         MethodError: If learned database codes are asked for and the method has none.
         UsageError: If learned database codes are asked for and the database holds other than training items.
     """
-    protocol, queries, database = arrangement.protocol, arrangement.queries, arrangement.database
-    if queries.labels is None or database.labels is None:
-        raise DataError(f"{queries.name} has no labels, and evaluation needs them: what shares a label is relevant.")
+    _require_labels(arrangement)
+    return evaluate_codes(*encode_roles(method, arrangement), arrangement, threads=threads)
+
+
+def encode_roles(method: Method, arrangement: Arrangement) -> tuple[dict[str, Codes], dict[str, Codes]]:
+    """Codes of who asks and of who is searched, as the protocol wants them; one and the same where the items are.
+
+    Args:
+        method: Fitted on ``arrangement.train``.
+        arrangement: Who asks, and who is searched.
+
+    Raises:
+        MethodError: If learned database codes are asked for and the method has none.
+        UsageError: If learned database codes are asked for and the database holds other than training items.
+    """
+    queries, database = arrangement.queries, arrangement.database
     asked = encode_items(method, queries)
-    if protocol.db_codes == "learned":
-        searched = _learned(method, arrangement)
-    else:
-        searched = asked if database is queries else encode_items(method, database)
+    if arrangement.protocol.db_codes == "learned":
+        return asked, _learned(method, arrangement)
+    return asked, asked if database is queries else encode_items(method, database)
+
+
+def evaluate_codes(
+    asked: dict[str, Codes], searched: dict[str, Codes], arrangement: Arrangement, *, threads: int = 1
+) -> Evaluation:
+    """``evaluate``, of codes that are there already.
+
+    Args:
+        asked: Codes of the queries, from ``encode_roles``.
+        searched: Codes of the database.
+        arrangement: Who asks, and who is searched.
+        threads: Blocks of queries at once.
+
+    Raises:
+        DataError: If the items have no labels, or no direction can be measured.
+    """
+    _require_labels(arrangement)
     found = Evaluation({}, {}, {}, {}, {}, {m: _health(c) for m, c in asked.items() if isinstance(c, BinaryCodes)})
-    for a, b in permutations(queries.names, 2):
+    for a, b in permutations(arrangement.queries.names, 2):
         direction = f"{a}->{b}"
         if a not in asked or b not in searched:
             side, role = (b, "database") if a in asked else (a, "query")
@@ -123,6 +152,13 @@ def evaluate(method: Method, arrangement: Arrangement, *, threads: int = 1) -> E
     if not found.counts:
         raise DataError("nothing can be measured: " + " ".join(found.absent.values()))
     return found
+
+
+def _require_labels(arrangement: Arrangement) -> None:
+    if arrangement.queries.labels is None or arrangement.database.labels is None:
+        raise DataError(
+            f"{arrangement.queries.name} has no labels, and evaluation needs them: what shares a label is relevant."
+        )
 
 
 def _direction(

@@ -1,0 +1,75 @@
+"""A folder of results: a line for each finished run and each failure, and the files that belong to them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from amodal.benchmark.runs import Run
+from amodal.data.files import replacing
+from amodal.evaluation import read_record
+
+__all__ = ["keep", "keep_failure", "read_results"]
+
+
+def keep(folder: Path, line: dict[str, Any], files: Mapping[str, bytes]) -> None:
+    """Write a finished run: first its files, then its line in ``results.jsonl``, which makes it finished.
+
+    Args:
+        folder: Where results are kept.
+        line: The record.
+        files: Content by path in the folder.
+    """
+    for name, content in files.items():
+        with replacing(folder / name) as part:
+            part.write_bytes(content)
+    _append(folder / "results.jsonl", line)
+
+
+def keep_failure(folder: Path, key: str, run: Run, error: str) -> dict[str, Any]:
+    """Write a run that failed to ``failures.jsonl``.
+
+    Args:
+        folder: Where results are kept.
+        key: Of the run.
+        run: What failed.
+        error: Why, as a sentence.
+
+    Returns:
+        The line.
+    """
+    line = {"key": key, **asdict(run), "error": error}
+    _append(folder / "failures.jsonl", line)
+    return line
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    """One write and one sync, so that a line is there as a whole or not at all."""
+    torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("\n" if torn else "") + json.dumps(line, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """The records of finished runs; a last line torn by a killed process is passed over.
+
+    Raises:
+        DataError: If a record is of another schema.
+    """
+    path = folder / "results.jsonl"
+    if not path.exists():
+        return []
+    records = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            value = json.loads(text)
+        except ValueError:
+            continue
+        records.append(read_record(value, f"{path} line {number}"))
+    return records
