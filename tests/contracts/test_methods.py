@@ -52,8 +52,10 @@ EXPECTED = MappingProxyType(
         },
         "dch": {"bits": 8, "anchors": 40},
         "dcmh": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
+        "jimfh": {"bits": 8},
         "label_regression": {},
         "scratch": {"bits": 8, "anchors": 40},
+        "seph": {"bits": 8, "anchors": 40},
     }
 )
 

@@ -6,16 +6,20 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 
 from amodal.data import Observations
 
-__all__ = ["Kernel", "by_blocks", "item_means", "moments"]
+__all__ = ["CHOICES", "Kernel", "by_blocks", "item_means", "moments"]
 
 Array = NDArray[np.float64]
 
 #: Rows are encoded in blocks of exactly this many, the last one padded: matrix products of another shape may sum in
 #: another order, and a code must not depend on what is encoded beside it.
 BLOCK = 16
+
+#: How anchors are chosen: observed rows, or centres of k-means.
+CHOICES = ("random", "kmeans")
 
 
 def by_blocks(function: Callable[[Array], Array], features: NDArray[np.floating]) -> Array:
@@ -84,7 +88,7 @@ class Kernel:
     """Centred Gaussian kernel features on a few observed rows, the input of many shallow methods.
 
     k(x)_a = exp(-|x - a|^2 / (2 s)) minus its training mean, where s is the mean squared distance of observed rows to
-    anchors. With ``anchors=0`` features are centred and nothing else.
+    anchors, or a multiple of it. With ``anchors=0`` features are centred and nothing else.
 
     Attributes:
         anchors: Rows a, shape (a, d); empty for the linear form.
@@ -96,18 +100,28 @@ class Kernel:
         self.anchors, self.scale, self.mean = anchors, scale, mean
 
     @classmethod
-    def fit(cls, x: Array, anchors: int, random: np.random.Generator) -> Kernel:
-        """Choose anchors among the rows of ``x`` and centre on them.
+    def fit(
+        cls, x: Array, anchors: int, random: np.random.Generator, *, choice: str = "random", width: float = 2.0
+    ) -> Kernel:
+        """Choose anchors by the rows of ``x`` and centre on these.
 
         Args:
             x: Observed training rows, shape (m, d).
             anchors: How many; 0 for the linear form.
             random: Source of the choice.
+            choice: One of ``CHOICES``.
+            width: 2 s over the mean squared distance.
         """
         if anchors == 0:
             return cls(np.zeros((0, x.shape[1])), 1.0, x.mean(axis=0))
         rows = x[random.choice(len(x), size=min(anchors, len(x)), replace=False)]
-        scale = float(np.mean([_squared(block, rows).mean() for block in np.array_split(x, -(-len(x) // 4096))]))
+        if choice == "kmeans":
+            rows, _ = kmeans2(x, rows, minit="matrix")
+        scale = (
+            width
+            / 2
+            * float(np.mean([_squared(block, rows).mean() for block in np.array_split(x, -(-len(x) // 4096))]))
+        )
         kernel = cls(rows, max(scale, 1e-12), np.zeros(len(rows)))
         kernel.mean = kernel(x).mean(axis=0)
         return kernel

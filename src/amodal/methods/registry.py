@@ -15,7 +15,9 @@ METHODS: dict[str, tuple[str, str]] = {
     "cich_paper": ("amodal.methods.hashing.cich_paper", "CICHPaper"),
     "dch": ("amodal.methods.shallow.dch", "DCH"),
     "dcmh": ("amodal.methods.hashing.dcmh", "DCMH"),
+    "jimfh": ("amodal.methods.shallow.jimfh", "JIMFH"),
     "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
+    "seph": ("amodal.methods.shallow.seph", "SePH"),
     "cca_itq": ("amodal.methods.shallow.cca_itq", "CCAITQ"),
     "label_regression": ("amodal.methods.shallow.label_regression", "LabelRegression"),
 }

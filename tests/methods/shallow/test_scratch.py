@@ -57,9 +57,9 @@ def test_latent_factor_is_the_best_there_is(tie):
 
 def test_gaps_filled_with_zeros_have_one_pattern_per_labelling():
     *_, found = started(GAPS, fill="zero")
-    assert len(found.patterns) == 2
+    assert len(found.patterns.sets) == 2
     *_, found = started(GAPS, fill="mask")
-    assert len(found.patterns) == 10
+    assert len(found.patterns.sets) == 10
 
 
 def test_labels_without_weight_do_not_matter():

@@ -74,7 +74,13 @@ def labelled(data: Dataset) -> tuple[NDArray[np.int64], Array]:
 
 
 def kernel_rows(
-    data: Dataset, *, fill: str, anchors: int, random: np.random.Generator
+    data: Dataset,
+    *,
+    fill: str,
+    anchors: int,
+    random: np.random.Generator,
+    choice: str = "random",
+    width: float = 2.0,
 ) -> tuple[dict[str, Kernel], dict[str, Rows]]:
     """Kernel features of every modality, one row per item (the mean of its observations), gaps filled.
 
@@ -85,6 +91,8 @@ def kernel_rows(
         fill: One of ``FILLS``.
         anchors: Anchors of each kernel; 0 for centred features as they are.
         random: Source of the anchors.
+        choice: Of the anchors, see ``Kernel.fit``.
+        width: Of the kernel, see ``Kernel.fit``.
 
     Raises:
         MethodError: If no participant has one of the modalities.
@@ -98,7 +106,7 @@ def kernel_rows(
         items, x = item_means(data[name])
         if not len(items):
             raise MethodError(f'none of the items that can be learned from has the modality "{name}".')
-        kernels[name] = kernel = Kernel.fit(x, anchors, random)
+        kernels[name] = kernel = Kernel.fit(x, anchors, random, choice=choice, width=width)
         rows[name] = items, kernel(x)
         if fill in ("zero", "mean"):
             filled = np.zeros((len(data), rows[name][1].shape[1]))

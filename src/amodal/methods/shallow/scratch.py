@@ -11,7 +11,7 @@ from amodal.errors import UsageError
 from amodal.methods.card import Card
 from amodal.methods.shallow.inputs import FILLS, Rows, above_zero, kernel_rows, labelled, one_of, participants
 from amodal.methods.shallow.kernel_hash import KernelHash
-from amodal.methods.shallow.solvers import Ridge, frame, procrustes, signs
+from amodal.methods.shallow.solvers import Patterns, Ridge, frame, procrustes, signs
 
 if TYPE_CHECKING:
     from amodal.data import Dataset
@@ -135,7 +135,7 @@ class Factorisation:
         W: By modality, shape (a, r).
         G: Shape (r, c).
         K: Shape (c, r); zeros without ``tie``.
-        patterns: The different sets of terms that items are in, bool, one column per modality and one for labels.
+        patterns: The terms that items are in: one for each modality, the last for labels.
     """
 
     B: Array
@@ -156,11 +156,10 @@ class Factorisation:
         self.W = {name: random.standard_normal((x.shape[1], method.bits)) for name, (_, x) in rows.items()}
         self.R = frame(method.bits, method.bits, random)
         self.K = np.zeros((taught[1].shape[1], method.bits))
-        # which terms an item is in: one column per modality, the last for labels
         flags = np.zeros((n, len(rows) + 1), dtype=bool)
         for column, which in enumerate([which for which, _ in rows.values()] + [taught[0]]):
             flags[which, column] = True
-        self.patterns, self._pattern = np.unique(flags, axis=0, return_inverse=True)
+        self.patterns = Patterns(flags)
 
     def improve(self) -> None:
         """One round: B, U, G, W, K, V, R in turn."""
@@ -188,11 +187,4 @@ class Factorisation:
             grams.append(share * self.U[name] @ self.U[name].T + weights.mu * identity)
         target[taught] += L @ (weights.alpha * self.G.T + weights.tie * self.K)
         grams.append(weights.alpha * self.G @ self.G.T + weights.tie * identity)
-        V = np.empty_like(target)
-        for number, pattern in enumerate(self.patterns):
-            rows = self._pattern == number
-            gram = (1 + weights.gamma) * identity + sum(
-                gram for gram, there in zip(grams, pattern, strict=True) if there
-            )
-            V[rows] = np.linalg.solve(gram, target[rows].T).T
-        return V
+        return self.patterns.solve((1 + weights.gamma) * identity, grams, target)

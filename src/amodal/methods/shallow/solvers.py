@@ -1,12 +1,14 @@
-"""Closed forms that several shallow methods share: ridge, orthogonal matrices, iterative quantisation."""
+"""Closed forms that several shallow methods share: ridge, gaps, orthogonal matrices, iterative quantisation."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-__all__ = ["Ridge", "frame", "itq", "procrustes", "signs"]
+__all__ = ["Patterns", "Ridge", "frame", "itq", "procrustes", "signs"]
 
 Array = NDArray[np.float64]
 
@@ -38,6 +40,38 @@ class Ridge:
         if self._primal:
             return np.asarray(cho_solve(self._factor, self._x.T @ y))
         return np.asarray(self._x.T @ cho_solve(self._factor, y))
+
+
+class Patterns:
+    """Least squares for many rows that differ in which terms they are in; factored once for each set of terms.
+
+    Args:
+        flags: Which of k terms each row is in, bool, shape (n, k).
+
+    Attributes:
+        sets: The different rows of ``flags``.
+    """
+
+    def __init__(self, flags: NDArray[np.bool_]) -> None:
+        self.sets, self._set = np.unique(flags, axis=0, return_inverse=True)
+
+    def solve(self, base: Array, grams: Sequence[Array], target: Array) -> Array:
+        """The v_i with v_i (base + sum of the grams of the terms that i is in) = target_i.
+
+        Args:
+            base: What every row is in, positive definite, shape (r, r).
+            grams: One symmetric matrix for each term, shape (r, r).
+            target: Shape (n, r).
+
+        Returns:
+            Shape (n, r).
+        """
+        v = np.empty_like(target)
+        for number, terms in enumerate(self.sets):
+            rows = self._set == number
+            gram = base + sum(gram for gram, there in zip(grams, terms, strict=True) if there)
+            v[rows] = np.linalg.solve(gram, target[rows].T).T
+        return v
 
 
 def procrustes(x: Array) -> Array:
