@@ -103,3 +103,25 @@ def margin_distance(x, y, similar, margin, *, balance):
 def jaccard(a, b):
     sets = [[{k for k, here in enumerate(row) if here} for row in side] for side in (a, b)]
     return [[len(x & y) / max(len(x | y), 1) for y in sets[1]] for x in sets[0]]
+
+
+def triplet_loss(distance, positives, margin, *, reduction):
+    """Every triplet by itself."""
+    total, mass = 0.0, 0.0
+    for row, weights in zip(distance, positives, strict=True):
+        for near, weight in zip(row, weights, strict=True):
+            for far, other in zip(row, weights, strict=True):
+                if weight > 0 and other == 0:
+                    total += weight * max(0.0, near - far + margin)
+                    mass += weight
+    return total if reduction == "sum" else total / mass if mass else 0.0
+
+
+def graded_relevance(a, b):
+    """Gain over the ideal discounted sum of gains, an anchor at a time."""
+    found = []
+    for row in a:
+        gains = [2 ** sum(x and y for x, y in zip(row, other, strict=True)) - 1 for other in b]
+        ideal = sum(gain / math.log2(place + 2) for place, gain in enumerate(sorted(gains, reverse=True)))
+        found.append([gain / ideal if ideal else 0.0 for gain in gains])
+    return found

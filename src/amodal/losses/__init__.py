@@ -1,16 +1,22 @@
 """Pure functions of tensors, each with its formula and source."""
 
+from amodal.losses.adversarial import discriminator_loss, fooling_loss, gradient_penalty, wasserstein_gap
 from amodal.losses.bottleneck import bernoulli_kl, gaussian_kl, reconstruction
 from amodal.losses.contrastive import kernel, nt_xent, supervised_contrastive
 from amodal.losses.guesses import HalfGaussians, guessed_similarity, weighted_agreement
 from amodal.losses.likelihood import pair_likelihood
 from amodal.losses.margin import margin_distance
 from amodal.losses.relations import jaccard, propagated, share_label, share_probability
+from amodal.losses.triplets import graded_relevance, triplet_loss
 
 __all__ = [
     "HalfGaussians",
     "bernoulli_kl",
+    "discriminator_loss",
+    "fooling_loss",
     "gaussian_kl",
+    "graded_relevance",
+    "gradient_penalty",
     "guessed_similarity",
     "jaccard",
     "kernel",
@@ -22,5 +28,7 @@ __all__ = [
     "share_label",
     "share_probability",
     "supervised_contrastive",
+    "triplet_loss",
+    "wasserstein_gap",
     "weighted_agreement",
 ]
