@@ -18,9 +18,13 @@ from amodal.data.readers.base import Problems
 from amodal.data.readers.mat import read_files
 from amodal.errors import DataError, UsageError, nearest
 
-__all__ = ["PUBLISHED", "DataCard", "File", "divide", "get_card", "home", "load"]
+__all__ = ["PUBLISHED", "DataCard", "File", "MissingFiles", "divide", "get_card", "home", "load"]
 
 OURS = "features.npz"  #: features of one's own, in the form that ``save_archive`` writes
+
+
+class MissingFiles(DataError):
+    """A published data set is not where it was looked for."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +232,8 @@ def load(card: DataCard, where: Path | None = None) -> Dataset:
         where: The folder that holds it, or the folder of that; ``home()`` by default.
 
     Raises:
-        DataError: If it is not there; says which files it takes, where they go, and how large they are.
+        MissingFiles: If it is not there; says which files it takes, where they go, and how large they are.
+        DataError: If a file is broken.
     """
     where = home() if where is None else where
     for folder in _folders(card, where):
@@ -240,7 +245,7 @@ def load(card: DataCard, where: Path | None = None) -> Dataset:
             files = [path for path in found if path is not None]
             if len(files) == len(form):
                 return read_files(files, card.slug, Problems(folder))
-    raise DataError(_missing(card, where))
+    raise MissingFiles(_missing(card, where))
 
 
 def _folders(card: DataCard, where: Path) -> Iterator[Path]:
