@@ -12,7 +12,7 @@ from amodal.data import Dataset
 from amodal.errors import MissingExtra, UsageError
 from amodal.training import Training
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "connect"]
 
 
 class Cluster(Engine):
@@ -38,7 +38,7 @@ class Cluster(Engine):
             raise MissingExtra("Ray", "ray") from None
         self._ray, self._ours = ray, not ray.is_initialized()
         if self._ours:
-            _connect(ray)
+            connect(ray, cores())
         processors = int(ray.cluster_resources().get("CPU", 0))
         if not processors:
             raise UsageError("the Ray cluster offers no processor. Start one with: ray start --head --num-cpus 8")
@@ -74,15 +74,25 @@ class Cluster(Engine):
             self._ray.shutdown()
 
 
-def _connect(ray: Any) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody who was not asked about
-    # a cluster that is there says itself how many processors it has
-    own: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": cores(), "include_dashboard": False}
+def connect(ray: Any, processors: int) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start one on this machine.
+
+    Args:
+        ray: The module.
+        processors: How many tasks one started here may do at once; one that is there says so itself.
+
+    Raises:
+        UsageError: If it cannot be reached.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers nothing unless the user wants it
+    address = os.environ.get("RAY_ADDRESS")
+    own: dict[str, Any] = {} if address else {"num_cpus": processors, "include_dashboard": False}
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        where = os.environ.get("RAY_ADDRESS", "on this machine")
-        raise UsageError(f"no Ray cluster answers ({where}): {error} Start one, or use --engine local.") from error
+        raise UsageError(
+            f"no Ray cluster answers at {address or 'this machine'}: {error} Start one, or use --engine local."
+        ) from error
 
 
 def _attempt(job: Job, dataset: Dataset, training: Training) -> Outcome:
