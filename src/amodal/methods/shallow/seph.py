@@ -116,7 +116,7 @@ class SePH(KernelHash):
     }
     presets: ClassVar = {
         "authors": {"anchor_choice": "kmeans", "width": 1.0, "solver": "tsne"},
-        "roph": {"start": "cca_itq", "rows": 10_000},
+        "roph": {"start": "cca_itq"},
     }
 
     def __init__(
@@ -131,7 +131,7 @@ class SePH(KernelHash):
         solver: str = "lbfgs",
         iterations: int = 100,
         start: str = "normal",
-        rows: int = 20_000,
+        rows: int = 10_000,
         fill: str = "mask",
         seed: int = 0,
     ) -> None:
