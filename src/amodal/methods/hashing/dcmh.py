@@ -108,7 +108,7 @@ class DCMH(FeatureHash):
         self,
         bits: int = 64,
         *,
-        hidden: int = 1024,  # released: 4096 for CNN-F features, 8192 for words
+        hidden: int = 512,  # released: 4096 for CNN-F features, 8192 for words
         dropout: float = 0.0,
         gamma: float = 1.0,
         eta: float = 1.0,
@@ -117,7 +117,7 @@ class DCMH(FeatureHash):
         joint: bool = True,
         fill: Literal["mask", "drop", "mean"] = "mask",
         solver: Literal["adam", "sgd"] = "adam",
-        epochs: int = 50,
+        epochs: int = 40,
         batch_size: int = 128,
         rate: float = 1e-3,
         weight_decay: float = 0.0,

@@ -52,7 +52,7 @@ class HashNetwork(nn.Module):
     Args:
         dims: Width of the features of each modality, in order.
         bits: Outputs of a head.
-        widths: Widths of the layers of every encoder.
+        widths: Widths of the layers of every encoder; none for a head on standardised features.
         dropout: Share of units left out in training.
         tanh: Whether outputs are relaxed codes in [-1, 1] or linear.
     """
@@ -62,7 +62,7 @@ class HashNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = nn.ModuleList([Encoder(dim, widths, dropout) for dim in dims])
-        self.head = nn.ModuleList([nn.Linear(widths[-1], bits) for _ in dims])
+        self.head = nn.ModuleList([nn.Linear([dim, *widths][-1], bits) for dim in dims])
         self.tanh = tanh
 
     def feature(self, x: Tensor, modality: int) -> Tensor:
@@ -138,7 +138,7 @@ class FeatureHash(DeepMethod):
 
     def optimizer(self) -> Optimizer:
         """Adam, as in the papers."""
-        return Adam(self.groups())
+        return Adam(self.groups(), fused=True)
 
     def output(self, x: Tensor, modality: str) -> Tensor:
         """Real-valued codes, shape (m, r)."""
