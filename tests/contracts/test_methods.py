@@ -24,6 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:no item has two modalities")
 # One row per method: arguments that make it quick on the toy sets.
 EXPECTED = MappingProxyType(
     {
+        "agah": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "cca_itq": {"bits": 8},
         "cich": {
             "bits": 8,
@@ -50,12 +51,14 @@ EXPECTED = MappingProxyType(
             "rate": 0.01,
             "rate_prototype": 0.01,
         },
+        "dadh": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "dch": {"bits": 8, "anchors": 40},
         "dcmh": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "jimfh": {"bits": 8},
         "label_regression": {},
         "scratch": {"bits": 8, "anchors": 40},
         "seph": {"bits": 8, "anchors": 40},
+        "ssah": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
     }
 )
 

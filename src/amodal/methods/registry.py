@@ -11,10 +11,13 @@ __all__ = ["METHODS", "get", "names"]
 
 # slug -> module and class; modules are imported when asked for, so that listing names loads no torch
 METHODS: dict[str, tuple[str, str]] = {
+    "agah": ("amodal.methods.hashing.agah", "AGAH"),
     "cich": ("amodal.methods.hashing.cich", "CICH"),
     "cich_paper": ("amodal.methods.hashing.cich_paper", "CICHPaper"),
+    "dadh": ("amodal.methods.hashing.dadh", "DADH"),
     "dch": ("amodal.methods.shallow.dch", "DCH"),
     "dcmh": ("amodal.methods.hashing.dcmh", "DCMH"),
+    "ssah": ("amodal.methods.hashing.ssah", "SSAH"),
     "jimfh": ("amodal.methods.shallow.jimfh", "JIMFH"),
     "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
     "seph": ("amodal.methods.shallow.seph", "SePH"),
