@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from amodal.cli.info import KINDS
 from tests.cli.conftest import QUICK, SHORT
 
 TEXT = ("--modalities", "image,text=text_minilm")
@@ -152,7 +153,7 @@ def test_data_check_lists_everything_wrong(amodal, catalogue, tmp_path):
     assert "error" in amodal("data", "check", tmp_path / "bad.csv").out
 
 
-@pytest.mark.parametrize("kind", ["methods", "protocols", "settings", "encoders", "readers", "indexes", "mechanisms"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_everything_registered_is_listed(amodal, kind):
     listed = amodal("list", kind, "--json").json
     assert listed["schema"] == 1

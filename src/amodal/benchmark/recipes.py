@@ -19,7 +19,7 @@ from amodal.errors import DataError, UsageError, nearest
 from amodal.evaluation import get_protocol
 from amodal.methods import get
 
-__all__ = ["Entry", "Printed", "Recipe", "Use", "is_recipe", "load", "names"]
+__all__ = ["Entry", "Printed", "Recipe", "Use", "is_recipe", "load", "names", "peek"]
 
 MODALITIES = ("image", "text")
 """The modalities of the published data sets."""
@@ -234,6 +234,23 @@ def is_recipe(word: str) -> bool:
     return word in names() or Path(word).suffix in (".yaml", ".yml")
 
 
+def peek(name: str | Path) -> Recipe:
+    """A recipe by name or path as it stands in its file, whether or not it can be run.
+
+    Args:
+        name: One of ``names()``, or the path of a YAML file.
+
+    Raises:
+        UsageError: If there is no such recipe, or, with file and line, if a key is wrong.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        if str(name) not in names():
+            raise UsageError(nearest(str(name), names(), what="recipe"))
+        path = _shelf() / f"{name}.yaml"
+    return replace(parse(path, Recipe), path=path)
+
+
 def load(name: str | Path) -> Recipe:
     """A recipe by name or path, checked as a whole before anything runs.
 
@@ -244,12 +261,7 @@ def load(name: str | Path) -> Recipe:
         UsageError: If there is no such recipe; or, with file and line, if a key is wrong, or a method, argument,
             preset, data set, setting or protocol does not exist.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        if str(name) not in names():
-            raise UsageError(nearest(str(name), names(), what="recipe"))
-        path = _shelf() / f"{name}.yaml"
-    recipe = replace(parse(path, Recipe), path=path)
+    recipe = peek(name)
     _check(recipe)
     return recipe
 

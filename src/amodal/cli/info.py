@@ -12,7 +12,7 @@ from amodal.errors import UsageError, nearest
 
 __all__ = ["register"]
 
-KINDS = ("methods", "protocols", "settings", "encoders", "readers", "indexes", "mechanisms")
+KINDS = ("methods", "recipes", "data", "protocols", "settings", "encoders", "readers", "indexes", "mechanisms")
 INDEXES = {"file": "a folder: photos.amodal, or file:photos.amodal", "memory": "gone when closed: memory:"}
 
 
@@ -62,6 +62,15 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         from amodal import index
 
         return [{"name": scheme, "summary": INDEXES.get(scheme, f"{scheme}:...")} for scheme in index.schemes()]
+    if kind == "recipes":
+        from amodal.benchmark import recipes
+
+        shelf = map(recipes.peek, recipes.names())
+        return [{"name": r.name, "summary": f"{r.title}; {r.paper}"} for r in shelf]
+    if kind == "data":
+        from amodal.data.published import PUBLISHED
+
+        return [{"name": c.slug, "summary": f"{c.name}, {c.items:,} items: {c.summary}"} for c in PUBLISHED.values()]
     from amodal import data
 
     if kind == "readers":
