@@ -170,3 +170,9 @@ def test_released_variants():
 def test_bad_arguments_are_named(wrong, words):
     with pytest.raises(UsageError, match=words):
         SePH(**wrong).fit(DATA)
+
+
+def test_half_the_width_squares_the_kernel():
+    x, random = np.random.default_rng(3).standard_normal((60, 5)), np.random.default_rng
+    wide, narrow = (Kernel.fit(x, 12, random(0), width=width) for width in (2.0, 1.0))
+    np.testing.assert_allclose(narrow(x) + narrow.mean, (wide(x) + wide.mean) ** 2)

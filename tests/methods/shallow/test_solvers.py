@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amodal.methods.shallow.dch import coordinate_descent
-from amodal.methods.shallow.solvers import Ridge, frame, itq, procrustes, signs
+from amodal.methods.shallow.solvers import Patterns, Ridge, frame, itq, procrustes, signs
 from tests.oracles.shallow import label_fit
 
 
@@ -84,3 +84,14 @@ def test_coordinate_descent_finds_the_best_of_all_codes_when_bits_do_not_interac
     best = min(product([-1.0, 1.0], repeat=12), key=lambda bits: label_fit(np.reshape(bits, (4, 3)), W, Q))
     found = coordinate_descent(np.ones((4, 3)), W, Q)
     np.testing.assert_array_equal(found, np.reshape(best, (4, 3)))
+
+
+def test_patterns_solve_each_row_by_its_own_terms():
+    random = np.random.default_rng(4)
+    flags = random.random((30, 3)) < 0.5
+    roots = random.standard_normal((3, 4, 4))
+    base, grams, target = np.eye(4), [root @ root.T for root in roots], random.standard_normal((30, 4))
+    found = Patterns(flags).solve(base, grams, target)
+    for v, terms, t in zip(found, flags, target, strict=True):
+        gram = base + sum(gram for gram, there in zip(grams, terms, strict=True) if there)
+        np.testing.assert_allclose(v @ gram, t, atol=1e-9)
