@@ -16,7 +16,7 @@ from amodal.encoders.pictures import open_picture
 from amodal.entries import Match
 from amodal.errors import DataError
 
-__all__ = ["Search", "write_sheet"]
+__all__ = ["Search", "templates", "write_sheet"]
 
 SIDE = 144  #: pixels of the longer side of a thumbnail
 
@@ -63,16 +63,23 @@ def write_sheet(
         figures: Rows of a table of numbers, the first being its head.
         notes: Sentences at the foot.
     """
+    groups = {one.modality: [other for other in searches if other.modality == one.modality] for one in searches}
+    page = (
+        templates()
+        .get_template("sheet.html")
+        .render(title=title, groups=groups, lead=lead, figures=figures, notes=notes)
+    )
+    with replacing(path) as part:
+        part.write_text(page, encoding="utf-8")
+
+
+def templates() -> Environment:
+    """The templates of all pages; what they are given is escaped, and pictures become thumbnails within the page."""
     environment = Environment(
         loader=PackageLoader("amodal"), autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["thumbnail"] = _thumbnail
-    groups = {one.modality: [other for other in searches if other.modality == one.modality] for one in searches}
-    page = environment.get_template("sheet.html").render(
-        title=title, groups=groups, lead=lead, figures=figures, notes=notes
-    )
-    with replacing(path) as part:
-        part.write_text(page, encoding="utf-8")
+    return environment
 
 
 def _thumbnail(content: str | None) -> str | None:

@@ -179,9 +179,7 @@ def correct(differences: Sequence[Difference]) -> list[Difference]:
     seeds, flips, queries = (
         _corrected([getattr(one, name) for one in differences]) for name in ("p_seeds", "p_flips", "p_queries")
     )
-    return [
-        replace(one, p_seeds=seeds[k], p_flips=flips[k], p_queries=queries[k]) for k, one in enumerate(differences)
-    ]
+    return [replace(one, p_seeds=seeds[k], p_flips=flips[k], p_queries=queries[k]) for k, one in enumerate(differences)]
 
 
 def _corrected(given: list[float | None]) -> list[float | None]:

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from amodal.evaluation import CONTROL
-
 __all__ = ["Row", "names_of", "summarise"]
 
 Values = dict[str, dict[int, float]]
@@ -56,11 +54,6 @@ class Row:
     values: Values
     controls: Values
     keys: dict[int, str]
-
-    @property
-    def is_control(self) -> bool:
-        """Whether this is what the others are compared with."""
-        return self.method == CONTROL
 
 
 def summarise(records: Sequence[dict[str, Any]], measure: str = "map") -> list[Row]:
