@@ -54,6 +54,7 @@ EXPECTED = MappingProxyType(
         "dadh": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "dch": {"bits": 8, "anchors": 40},
         "dcmh": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
+        "dchmt": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "jimfh": {"bits": 8},
         "label_regression": {},
         "scratch": {"bits": 8, "anchors": 40},

@@ -18,6 +18,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "dch": ("amodal.methods.shallow.dch", "DCH"),
     "dcmh": ("amodal.methods.hashing.dcmh", "DCMH"),
     "ssah": ("amodal.methods.hashing.ssah", "SSAH"),
+    "dchmt": ("amodal.methods.hashing.dchmt", "DCHMT"),
     "jimfh": ("amodal.methods.shallow.jimfh", "JIMFH"),
     "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
     "seph": ("amodal.methods.shallow.seph", "SePH"),
