@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow lint types imports check clean
+.PHONY: demo test test-slow lint types imports docs fresh check clean
 
 demo: $(VENV)/.demo
 	$(BIN)/amodal demo
@@ -25,7 +25,13 @@ types: $(VENV)/.dev
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-check: lint types imports
+docs: $(VENV)/.dev
+	$(BIN)/python tools/render.py
+
+fresh: $(VENV)/.dev
+	$(BIN)/python tools/render.py --check
+
+check: lint types imports fresh
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

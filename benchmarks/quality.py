@@ -3,8 +3,8 @@
     AMODAL_DATA=... python benchmarks/quality.py --out runs/quality
 
 Takes half an hour on one thread, and goes on where it was. The published form runs at hard only. Writes
-benchmarks/results/quality.json (every value, means, sample standard deviations) and the table in README.md. Nothing is
-chosen on test items: defaults were set on validation parts of the training items.
+benchmarks/results/quality.json (every value, means, sample standard deviations); `make docs` makes README's table of it.
+Nothing is chosen on test items: defaults were set on validation parts of the training items.
 """
 
 from __future__ import annotations
@@ -66,28 +66,6 @@ def rows(lines: list[dict]) -> list[dict]:
     return found
 
 
-def table(found: list[dict]) -> str:
-    head = "| data, setting | control, real-valued | CICH, 64 bit | difference | CICH as published, 64 bit | chance |"
-    lines = [head, "| --- | --- | --- | --- | --- | --- |"]
-    for name in SETS:
-        for setting in METHODS:
-            row = {r["method"]: r for r in found if (r["data"], r["setting"]) == (name, setting)}
-
-            def cell(method: str, row: dict = row) -> str:
-                if (r := row.get(method)) is None:
-                    return "-"
-                return (
-                    " / ".join(f"{v:.3f}".lstrip("0") for v in r["mean"]) + f" = {r['both']:.3f} ± {r['sd'] or 0:.3f}"
-                )
-
-            gain = row["cich"]["both"] - row["label_regression"]["both"]
-            lines.append(
-                f"| {name}, {setting} | {cell('label_regression')} | {cell('cich')} | {gain:+.3f} | "
-                f"{cell('cich_paper')} | {row['cich']['chance']:.3f} |"
-            )
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
@@ -104,11 +82,7 @@ def main() -> None:
         "rows": found,
     }
     (ROOT / "benchmarks/results/quality.json").write_text(json.dumps(result, indent=1) + "\n")
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text().split("<!-- results -->\n", 1)
-    after = rest.split("<!-- end of results -->\n", 1)[1]
-    readme.write_text(f"{before}<!-- results -->\n{table(found)}\n<!-- end of results -->\n{after}")
-    print(table(found))
+    print("Written: benchmarks/results/quality.json. `make docs` puts it into the README.")
 
 
 if __name__ == "__main__":
