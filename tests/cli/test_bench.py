@@ -1,6 +1,7 @@
 """``amodal bench`` as the issue that asked for it writes it, on a small archive."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ RUN = (
     "--modalities", "image,text=text_minilm", "--methods", "cich,label_regression", "--settings", "hard,complete",
     "--protocol", "heldout", "--bits", "64",
 )  # fmt: skip
+HERE = ("--workers", 1)
 WAYS = {"image->text", "text->image"}
 
 
 def test_a_grid_is_run_once_and_recorded(amodal, tmp_path):
     out = tmp_path / "runs"
-    first = amodal("bench", "run", "tiny", *RUN, "--seeds", 3, "--out", out, *SHORT)
+    first = amodal("bench", "run", "tiny", *RUN, "--seeds", 3, "--out", out, *SHORT, *HERE)
     assert first.code == 0
     for word in ("Protocol heldout", "±", "label_regression", "chance", "control", "results.jsonl"):
         assert word in first.out
@@ -36,7 +38,7 @@ def test_a_grid_is_run_once_and_recorded(amodal, tmp_path):
     second = amodal("bench", "run", "tiny", *RUN, "--seeds", 3, "--out", out, *SHORT)
     assert second.code == 0 and second.out == first.out
     assert (out / "results.jsonl").read_text() == text
-    amodal("bench", "run", "tiny", *RUN, "--seeds", 4, "--out", out, *SHORT)
+    amodal("bench", "run", "tiny", *RUN, "--seeds", 4, "--out", out, *SHORT, *HERE)
     assert len((out / "results.jsonl").read_text().splitlines()) == 16
 
 
@@ -60,7 +62,7 @@ def check_record(one):
 
 def test_the_table_is_the_mean_of_the_records(amodal, tmp_path):
     out = tmp_path / "runs"
-    run = ("bench", "run", "tiny", *RUN[:2], "--methods", "label_regression", "--seeds", 2, "--out", out)
+    run = ("bench", "run", "tiny", *RUN[:2], "--methods", "label_regression", "--seeds", 2, "--out", out, *HERE)
     records = amodal("-q", *run, "--json").json["runs"]
     shown = amodal("bench", "show", out, "--json").json
     assert shown["schema"] == 1
@@ -91,6 +93,8 @@ def test_one_seed_has_no_deviation(amodal, tmp_path):
         (("--set", "epochs"), "--set needs name=value"),
         (("--set", "epochs="), "--set needs name=value"),
         (("--modalities", "image,image"), "each once"),
+        (("--engine", "rai"), 'unknown engine "rai". Did you mean "ray"'),
+        (("tiny:image,text=text_tfidf",), 'two data sets are called "tiny"'),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_runs(amodal, tmp_path, words, sentence):
@@ -112,8 +116,67 @@ def test_data_that_are_not_there(amodal, tmp_path):
 
 def test_a_failed_run_is_told_and_the_rest_goes_on(amodal, tmp_path):
     words = ("--methods", "dch,label_regression", "--seeds", 1, "--out", tmp_path / "r", "--set", "variant=odd")
-    failed = amodal("-q", "bench", "run", "tiny", "--modalities", "image,text=text_minilm", *words, "--json")
+    failed = amodal("-q", "bench", "run", "tiny", "--modalities", "image,text=text_minilm", *words, *HERE, "--json")
     assert failed.code == 1
     assert "1 of 2 runs failed (first: dch at hard" in failed.err
     assert ["error" in run for run in failed.json["runs"]] == [False, True]
     assert len((tmp_path / "r" / "results.jsonl").read_text().splitlines()) == 1
+
+
+def test_several_data_sets_each_with_its_modalities(amodal, archive, tmp_path):
+    shutil.copytree(archive / "tiny", tmp_path / "data" / "small")
+    sets = ("tiny:image,text=text_minilm", tmp_path / "data" / "small", "--modalities", "image,text_tfidf")
+    words = ("--methods", "label_regression", "--seeds", 1, "--out", tmp_path / "r", *HERE)
+    ran = amodal("-q", "bench", "run", *sets, *words, "--json")
+    assert [(run["dataset"], set(run["metrics"]["map"])) for run in ran.json["runs"]] == [
+        ("tiny", WAYS),
+        ("small", {"image->text_tfidf", "text_tfidf->image"}),
+    ]
+    assert len((tmp_path / "r" / "results.jsonl").read_text().splitlines()) == 2
+    shown = amodal("bench", "show", tmp_path / "r")
+    assert "tiny" in shown.out and "small" in shown.out
+
+
+def test_a_colon_may_belong_to_a_path(amodal, archive, tmp_path):
+    shutil.copytree(archive / "tiny", tmp_path / "a:b")
+    words = ("--methods", "label_regression", "--seeds", 1, "--out", tmp_path / "r", *HERE, "--json")
+    chosen = ("--modalities", "image,text_tfidf")
+    assert amodal("-q", "bench", "run", tmp_path / "a:b", *chosen, *words).json["runs"][0]["dataset"] == "a:b"
+    (again,) = amodal("-q", "bench", "run", f"{tmp_path / 'a:b'}:image,text_tfidf", *words).json["runs"]
+    assert again["dataset"] == "a:b"
+    assert len((tmp_path / "r" / "results.jsonl").read_text().splitlines()) == 1
+
+
+TUNE = ("bench", "tune", "tiny", "--modalities", "image,text=text_minilm", "--method", "dch", "--bits", 16)
+FEW = ("--set", "anchors=20", "--set", "variant=relaxed")
+
+
+def test_a_search_says_how_to_use_what_it_found(amodal, tmp_path):
+    first = amodal("-q", *TUNE, *FEW, "--trials", 3, "--out", tmp_path / "t")
+    assert first.code == 0
+    assert (tmp_path / "t" / "study.db").exists()
+    found = amodal("-q", *TUNE, *FEW, "--trials", 3, "--out", tmp_path / "t", "--json").json
+    assert len(found["trials"]) == 3
+    assert found["score"] == max(trial["score"] for trial in found["trials"])
+    assert f"{found['score']:.4f}" in first.out
+    use = f"amodal bench run tiny {TUNE[3]} {TUNE[4]} --methods dch --bits 16 {FEW[0]} {FEW[1]} {FEW[2]} {FEW[3]} --set "
+    assert use + " --set ".join(found["set"]) in " ".join(first.out.split())
+    words = [word for name in (*FEW[1::2], *found["set"]) for word in ("--set", name)]
+    ran = amodal("-q", "bench", "run", "tiny", *TUNE[3:5], "--methods", "dch", "--bits", 16, *words, *HERE,
+                 "--seeds", 1, "--out", tmp_path / "r", "--json")  # fmt: skip
+    assert ran.json["runs"][0]["config"].items() >= found["params"].items()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--method", "dhc"), 'Did you mean "dch"'),
+        (("--setting", "hrad"), 'Did you mean "hard"'),
+        (("--set", "anchor=3"), 'Did you mean "anchors"'),
+    ],
+)
+def test_a_search_for_nothing_is_refused(amodal, tmp_path, words, sentence):
+    refused = amodal(*TUNE, "--out", tmp_path / "t", *words)
+    assert refused.code == 2
+    assert sentence in refused.err
+    assert list(tmp_path.iterdir()) == []

@@ -157,7 +157,9 @@ def open_engine(
         return Here(data, training)
     from amodal.benchmark.processes import Processes
 
-    return Processes(data, silent, workers=count, threads=max(1, cores() // count))
+    share = max(1, cores() // count)
+    asked = os.environ.get("OMP_NUM_THREADS", "")  # what --threads sets
+    return Processes(data, silent, workers=count, threads=min(share, int(asked)) if asked.isdigit() else share)
 
 
 def cores() -> int:

@@ -107,13 +107,13 @@ def run_grid(
     for run in runs:
         if run.dataset not in named:
             raise UsageError(nearest(run.dataset, named, what="data set"))
-    folder.mkdir(parents=True, exist_ok=True)
     prints = {name: dataset.fingerprint() for name, dataset in named.items()}
     jobs = [Job(run, run.key(prints[run.dataset]), prints[run.dataset]) for run in runs]
     done = {line["key"]: line for line in read_results(folder)}
     queue = Queue([job for job in jobs if job.key not in done], done.values())
     total = len({job.key for job in jobs})
     with open_engine(engine, named, training or Training(), jobs=len(queue), workers=workers) as pool:
+        folder.mkdir(parents=True, exist_ok=True)
         forecast = Forecast(done.values(), pool.slots)
 
         def tell(*what: str) -> None:
