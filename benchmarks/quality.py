@@ -3,7 +3,7 @@
     AMODAL_DATA=... python benchmarks/quality.py --out runs/quality
 
 Takes half an hour on one thread, and goes on where it was. The published form runs at hard only. Writes
-benchmarks/results/quality.json (every value, means, sample standard deviations); `make docs` makes README's table of it.
+benchmarks/results/quality.json (every value, means, sample standard deviations); `make docs` makes the table of it.
 Nothing is chosen on test items: defaults were set on validation parts of the training items.
 """
 
