@@ -159,8 +159,8 @@ def test_a_search_says_how_to_use_what_it_found(amodal, tmp_path):
     assert len(found["trials"]) == 3
     assert found["score"] == max(trial["score"] for trial in found["trials"])
     assert f"{found['score']:.4f}" in first.out
-    use = f"amodal bench run tiny {TUNE[3]} {TUNE[4]} --methods dch --bits 16 {FEW[0]} {FEW[1]} {FEW[2]} {FEW[3]} --set "
-    assert use + " --set ".join(found["set"]) in " ".join(first.out.split())
+    use = ["amodal bench run tiny", *TUNE[3:5], "--methods dch --bits 16", *FEW, "--set", " --set ".join(found["set"])]
+    assert " ".join(use) in " ".join(first.out.split())
     words = [word for name in (*FEW[1::2], *found["set"]) for word in ("--set", name)]
     ran = amodal("-q", "bench", "run", "tiny", *TUNE[3:5], "--methods", "dch", "--bits", 16, *words, *HERE,
                  "--seeds", 1, "--out", tmp_path / "r", "--json")  # fmt: skip

@@ -14,6 +14,7 @@ import typer
 from amodal.cli.console import bars, emit, note, table
 from amodal.cli.data import load
 from amodal.cli.options import Data, Json, Modalities, Sets, assignments
+from amodal.cli.report import report
 from amodal.errors import DataError, MethodError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = ["app"]
 METHODS = ("cich", "label_regression")  #: of a grid, where none are named
 
 app = typer.Typer(help="Run methods under one protocol, and print tables.", no_args_is_help=True)
+app.command()(report)
 
 
 @app.command()
