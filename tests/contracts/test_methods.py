@@ -56,6 +56,7 @@ EXPECTED = MappingProxyType(
         "dcmh": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "dchmt": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "jimfh": {"bits": 8},
+        "label_contrastive": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "label_regression": {},
         "scratch": {"bits": 8, "anchors": 40},
         "seph": {"bits": 8, "anchors": 40},
