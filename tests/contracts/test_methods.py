@@ -26,6 +26,7 @@ EXPECTED = MappingProxyType(
     {
         "agah": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "cca_itq": {"bits": 8},
+        "cibhash": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "cich": {
             "bits": 8,
             "members": 2,

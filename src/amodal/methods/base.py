@@ -239,7 +239,11 @@ class Method(ABC):
             data[name].check_finite(name, data.ids)
         if self.card.needs_labels:
             self._check_labels(data)
-        if self.card.needs_pairs == "yes" and not (data.presence().sum(axis=1) > 1).any():
+        if self.card.needs_pairs == "yes":
+            self._check_pairs(data)
+
+    def _check_pairs(self, data: Dataset) -> None:
+        if not (data.presence().sum(axis=1) > 1).any():
             raise MethodError(f"{self.card.slug} learns from pairs, and no item has two modalities.")
 
     def _check_labels(self, data: Dataset) -> None:

@@ -12,6 +12,7 @@ __all__ = ["METHODS", "get", "names"]
 # slug -> module and class; modules are imported when asked for, so that listing names loads no torch
 METHODS: dict[str, tuple[str, str]] = {
     "agah": ("amodal.methods.hashing.agah", "AGAH"),
+    "cibhash": ("amodal.methods.hashing.cibhash", "CIBHash"),
     "cich": ("amodal.methods.hashing.cich", "CICH"),
     "cich_paper": ("amodal.methods.hashing.cich_paper", "CICHPaper"),
     "dadh": ("amodal.methods.hashing.dadh", "DADH"),
