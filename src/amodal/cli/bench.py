@@ -41,6 +41,9 @@ def run(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for results.jsonl; what is there is not repeated.")],
     modalities: Modalities = None,
+    where: Annotated[
+        Path | None, typer.Option("--data", help="Folder of a recipe's data sets.", show_default="$AMODAL_DATA")
+    ] = None,
     methods: Annotated[
         str | None, typer.Option(help="Methods, apart by commas.", show_default=",".join(METHODS))
     ] = None,
@@ -76,8 +79,10 @@ def run(
         from amodal.cli.recipe import reproduce
 
         fixed = {"--modalities": modalities, "--protocol": protocol, "--preset": preset, "--set": sets}
-        records = reproduce(dataset[0], out, where=None, narrow=sides, fixed=fixed, how=how, json=json)
+        records = reproduce(dataset[0], out, where=where, narrow=sides, fixed=fixed, how=how, json=json)
     else:
+        if where is not None:
+            raise UsageError("--data goes with a recipe; data sets are named by their path, or lie under $AMODAL_DATA.")
         given = {name: value for name, value in sides.items() if value is not None}
         records = _grid(dataset, modalities, out, given, protocol or "heldout", preset, assignments(sets), how)
         if json:
