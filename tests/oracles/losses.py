@@ -125,3 +125,18 @@ def graded_relevance(a, b):
         ideal = sum(gain / math.log2(place + 2) for place, gain in enumerate(sorted(gains, reverse=True)))
         found.append([gain / ideal if ideal else 0.0 for gain in gains])
     return found
+
+
+def guessed_similarity(distance, same, mode, left, right, threshold):
+    """CIMON's sign and weight of one pair, as printed."""
+
+    def cdf(x, deviation):
+        return 0.5 * (1 + math.erf((x - mode) / deviation / math.sqrt(2)))
+
+    if distance <= threshold:
+        sign = 1
+        weight = (cdf(threshold, left) - cdf(distance, left)) / cdf(threshold, left)
+    else:
+        sign = -1
+        weight = (cdf(distance, right) - cdf(threshold, right)) / (1 - cdf(threshold, right))
+    return sign, min(max(weight, 0), 1) if same == (sign == 1) else 0

@@ -15,6 +15,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "cibhash": ("amodal.methods.hashing.cibhash", "CIBHash"),
     "cich": ("amodal.methods.hashing.cich", "CICH"),
     "cich_paper": ("amodal.methods.hashing.cich_paper", "CICHPaper"),
+    "cimon": ("amodal.methods.hashing.cimon", "CIMON"),
     "dadh": ("amodal.methods.hashing.dadh", "DADH"),
     "dch": ("amodal.methods.shallow.dch", "DCH"),
     "dcmh": ("amodal.methods.hashing.dcmh", "DCMH"),
