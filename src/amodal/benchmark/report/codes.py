@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from amodal.benchmark.report.drawing import FAINT, INK, Panel, colour_of, plate
 from amodal.benchmark.report.material import Block, Chapter, Material
-from amodal.benchmark.summary import Row
 
 __all__ = ["balance", "distances", "shares"]
 
@@ -16,15 +17,18 @@ _MOST = 3  #: methods per data set whose distances are shown
 
 def balance(material: Material, chapter: Chapter) -> list[Panel]:
     """Share of ones of every bit, a line of dots per method and modality; half is what carries most."""
-    return [_balance(material, chapter, block) for block in chapter.shown if block.bits]
+    panels = []
+    for block in chapter.shown:
+        lines = [
+            (name, modality, np.array(health["ones"]))
+            for name, row in block.rows.items()
+            for modality, health in material.of(row)[0]["health"].items()
+        ]
+        panels += [_balance(chapter, block, lines)] if lines else []
+    return panels
 
 
-def _balance(material: Material, chapter: Chapter, block: Block) -> Panel:
-    lines = [
-        (name, modality, np.array(health["ones"]))
-        for name, row in block.rows.items()
-        for modality, health in material.of(row)[0]["health"].items()
-    ]
+def _balance(chapter: Chapter, block: Block, lines: Sequence[tuple[str, str, NDArray[np.float64]]]) -> Panel:
     drawn = plate(3.6, 0.5 + 0.2 * len(lines))
     axes = drawn.axes
     axes.grid(visible=False)
@@ -44,22 +48,25 @@ def _balance(material: Material, chapter: Chapter, block: Block) -> Panel:
 
 def distances(material: Material, chapter: Chapter) -> list[Panel]:
     """Hamming distances of relevant and irrelevant pairs, for the first methods of each data set, mean over seeds."""
-    return [
-        _distances(material, chapter, block, name, row)
-        for block in chapter.shown
-        if block.bits
-        for name, row in list(block.rows.items())[:_MOST]
-    ]
+    panels = []
+    for block in chapter.shown:
+        for name, row in list(block.rows.items())[:_MOST]:
+            found: dict[str, list[NDArray[np.float64]]] = {}
+            for line in material.of(row):
+                for way, curve in line["curves"].items():
+                    if "micro.recall" in curve:
+                        found.setdefault(way, []).append(shares(curve))
+            panels += [_distances(chapter, f"{block.dataset}, {name}", name, found)] if found else []
+    return panels
 
 
-def _distances(material: Material, chapter: Chapter, block: Block, name: str, row: Row) -> Panel:
+def _distances(chapter: Chapter, title: str, name: str, found: Mapping[str, list[NDArray[np.float64]]]) -> Panel:
     drawn = plate(3.6, 2.4)
     axes = drawn.axes
     colour = colour_of(chapter.methods.index(name))
     told = []
-    lines = material.of(row)
-    for k, way in enumerate(lines[0]["curves"]):
-        histograms = np.array([shares(line["curves"][way]) for line in lines if way in line["curves"]]).mean(axis=0)
+    for k, (way, one) in enumerate(found.items()):
+        histograms = np.array(one).mean(axis=0)
         x = np.arange(histograms.shape[1])
         for values, tone, text in zip(histograms, (colour, FAINT), ("relevant", "irrelevant"), strict=True):
             axes.plot(x, values, color=tone, linewidth=1.4, linestyle=("-", "--", ":")[k % 3])
@@ -75,7 +82,6 @@ def _distances(material: Material, chapter: Chapter, block: Block, name: str, ro
     axes.set(ylim=(0, None), xlabel="Hamming distance")
     axes.set_yticks([])
     axes.margins(y=0.15)
-    title = f"{block.dataset}, {name}"
     return drawn.panel(f"distance-{chapter.protocol}-{title}", title, f"Mean distances, {'; '.join(told)}.")
 
 

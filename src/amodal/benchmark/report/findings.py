@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from amodal.benchmark.report.material import Block, Chapter, Material
 from amodal.benchmark.report.words import listing, number, p_value, plural, plus_minus, signed
+from amodal.evaluation import CONTROL
 
 __all__ = ["Finding", "cautions", "lead", "winners"]
 
@@ -34,11 +35,13 @@ def lead(material: Material) -> str:
     if not records:
         return f"No run has finished; {plural(len(material.failures), 'run')} failed."
     bits = sorted({line["bits"] for line in records if line["bits"]})
+    methods, settings = ({line[side] for line in records} for side in ("method", "setting"))
+    named = plural(len(methods - {CONTROL}), "method") + (" and the control" if CONTROL in methods else "")
     parts = (
-        plural(len({line["method"] for line in records}), "method"),
+        named,
         f"{plural(len({line['dataset'] for line in records}), 'data set')} "
         f"({listing(dict.fromkeys(line['dataset'] for line in records))})",
-        plural(len({line["setting"] for line in records}), "missing setting"),
+        f"missing setting{'s' if len(settings) > 1 else ''} {listing(sorted(settings))}",
         *([f"{listing(map(str, bits))} bit"] if bits else []),
         f"{plural(len({line['seed'] for line in records}), 'seed')}",
     )
@@ -48,7 +51,7 @@ def lead(material: Material) -> str:
     names = dict.fromkeys(line["protocol"] for line in records)
     spent = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes" if hours > 1 / 60 else "under a minute"
     return (
-        f"{listing(parts)}: {plural(len(records), 'run')} in {spent}, {when}, "
+        f"{'; '.join(parts)}: {plural(len(records), 'run')} in {spent}, {when}, "
         f"protocol{'s' if len(names) > 1 else ''} {listing(names)}."
     )
 
@@ -140,9 +143,8 @@ def _of_chapter(material: Material, chapter: Chapter) -> Iterator[Finding]:
     if seeds and min(seeds) < CLAIM:
         yield Finding(
             f"{head}seeds",
-            f"{plural(min(seeds), 'seed')}: "
-            + ("enough for a table, not for a claim, " if min(seeds) > 2 else "too few to tell luck from skill; ")
-            + f"which takes {CLAIM}. p values lean on normal differences.",
+            f"{plural(min(seeds), 'seed')}: {'enough' if min(seeds) > 2 else 'too few even'} for a table, and not "
+            f"enough for a claim, which takes {CLAIM}.",
         )
     bare = [block for block in chapter.shown for row in block.rows.values() if not row.controls]
     if bare:

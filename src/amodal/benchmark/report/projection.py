@@ -54,9 +54,9 @@ def _project(material: Material, coded: Mapping[str, Coded], slug: str, title: s
                 x, y, marker, color=colour, markersize=3.2, markeredgewidth=0.7, alpha=0.75 if name else 0.35,
                 markerfacecolor=colour if side == 0 else "none",
             )  # fmt: skip
-        if name:
-            x, y = np.median(places[mine], axis=0)
-            axes.text(x, y, name, ha="center", va="center", color=colour, size=9, weight="bold")
+    middles = [np.median(places[[one == name for one in classes]], axis=0) for name in largest]
+    for (x, y), name, colour in zip(_apart(middles, np.ptp(places, axis=0)), largest, SERIES, strict=False):
+        axes.text(x, y, name, ha="center", va="center", color=colour, size=9, weight="bold")
     key = " · ".join(f"{sign} {name}" for sign, name in zip("●△□◇", coded, strict=False))
     axes.set_title(key, loc="left", size=9)
     told = f"Labelled by class: {', '.join(largest)}." if largest else "Classes are not known here."
@@ -65,6 +65,16 @@ def _project(material: Material, coded: Mapping[str, Coded], slug: str, title: s
 
 def _sample(count: int, most: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).permutation(count)[:most])
+
+
+def _apart(middles: list[NDArray[np.float64]], extent: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Labels moved down until none covers one that is there already."""
+    placed: list[NDArray[np.float64]] = []
+    for middle in middles:
+        while any((np.abs(middle - other) < extent * (0.3, 0.05)).all() for other in placed):
+            middle = middle - extent * (0, 0.025)
+        placed.append(middle)
+    return placed
 
 
 def _in_the_plane(parts: list[Codes]) -> NDArray[np.float64]:
