@@ -110,7 +110,7 @@ def test_what_is_wrong_is_said_with_line_and_nearest_word(written, old, new, lin
     assert sentence in str(caught.value)
 
 
-def test_no_such_recipe(tmp_path):
+def test_no_such_recipe(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r'unknown recipe "cich_table1". Did you mean "cich_table'):
         recipes.load("cich_table1")
     with pytest.raises(UsageError, match="cannot be read"):
@@ -121,6 +121,10 @@ def test_no_such_recipe(tmp_path):
     assert recipes.is_recipe("dcmh_complete")
     assert recipes.is_recipe("mine.yaml")
     assert not recipes.is_recipe("wikipedia")
+    assert recipes.is_recipe("cich_tabel2"), "so that the nearest recipe is named"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cich_tabel2").mkdir()
+    assert not recipes.is_recipe("cich_tabel2"), "these are data"
 
 
 def test_runs_are_what_is_printed_or_a_part_of_it(written):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -230,8 +231,11 @@ def _shelf() -> Path:
 
 
 def is_recipe(word: str) -> bool:
-    """Whether a word is the name of a recipe, or a path of one."""
-    return word in names() or Path(word).suffix in (".yaml", ".yml")
+    """Whether a word means a recipe: its name, the path of one, or a name misspelt that no data bear."""
+    if word in names() or Path(word).suffix in (".yaml", ".yml"):
+        return True
+    data = Path(word).exists() or (published.home() / word).exists()
+    return not data and bool(get_close_matches(word, names(), n=1, cutoff=0.8))
 
 
 def peek(name: str | Path) -> Recipe:
