@@ -390,3 +390,11 @@ def test_codes_and_logs_and_data_make_more_figures(tmp_path):
     for heading in ("Training", "Codes in the plane", "Examples", "image asks, text answers", "✓"):
         assert heading in text
     assert data.labels.names[0] in text
+
+
+def test_items_are_not_taken_for_those_of_another_data_set(tmp_path):
+    found = material(tmp_path, grid(), data=toy(20))
+    assert toy(20).name not in found.chapters[0].datasets
+    assert found.items("toys") is None
+    alone = material(tmp_path, [record("dch", (0.5, 0.4), dataset="mine")], data=toy(20))
+    assert alone.items("mine") is alone.data

@@ -94,7 +94,9 @@ def losses(material: Material, chapter: Chapter) -> Table | None:
 
 
 def ranks(chapter: Chapter) -> Ranks | None:
-    """Ranks over data sets and directions at the setting and length shown; None where there is nothing to rank."""
+    """Ranks over data sets and directions at the setting and length shown; None of a single data set or method."""
+    if len(chapter.shown) < 2:
+        return None
     cases = [(block, way) for block in chapter.shown for way in ways_of(block.rows.values()) if way != "mean"]
     names = [n for n in chapter.methods if all(n in b.rows and way in b.rows[n].cells for b, way in cases)]
     try:

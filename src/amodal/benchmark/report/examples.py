@@ -29,7 +29,7 @@ def searches(material: Material, chapter: Chapter) -> list[tuple[str, list[Searc
         for a, b in permutations(asked, 2):
             if b in searched:
                 title = f"{block.dataset}, {block.best}: {a} asks, {b} answers"
-                found.append((title, _direction(material.data, asked[a], searched[b], a, b)))
+                found.append((title, _direction(material.items(block.dataset), asked[a], searched[b], a, b)))
     return found
 
 

@@ -150,6 +150,12 @@ class Material:
         """What the measure is called in print."""
         return self.measure.replace("map", "mAP").replace("ndcg", "NDCG")
 
+    def items(self, dataset: str) -> Dataset | None:
+        """The given items, if they are those of a data set: by its name, or because there is no other."""
+        others = {name for chapter in self.chapters for name in chapter.datasets} - {dataset}
+        own = self.data is not None and self.data.name == dataset.split(" (")[0]
+        return self.data if own or not others else None
+
     def of(self, row: Row) -> list[dict[str, Any]]:
         """The records behind a row, by seed."""
         return [self.records[row.keys[seed]] for seed in sorted(row.keys)]

@@ -12,6 +12,7 @@ from amodal.benchmark.report.archive import Coded, class_names, distances_betwee
 from amodal.benchmark.report.drawing import FAINT, SERIES, Panel, plate
 from amodal.benchmark.report.material import Chapter, Material
 from amodal.codes import Codes
+from amodal.data import Dataset
 
 __all__ = ["projections"]
 
@@ -28,18 +29,18 @@ def projections(material: Material, chapter: Chapter) -> list[Panel]:
             coded = read_codes(material.folder, material.of(row)[0])
             if coded:
                 title = f"{block.dataset}, {name}"
-                panels.append(_project(material, coded, f"tsne-{chapter.protocol}-{title}", title))
+                panels.append(_project(material.items(block.dataset), coded, f"tsne-{chapter.protocol}-{title}", title))
     return panels
 
 
-def _project(material: Material, coded: Mapping[str, Coded], slug: str, title: str) -> Panel:
+def _project(data: Dataset | None, coded: Mapping[str, Coded], slug: str, title: str) -> Panel:
     chosen = {name: _sample(len(one.codes), _POINTS // len(coded)) for name, one in coded.items()}
     rows = [one.codes[chosen[name]] for name, one in coded.items()]
     places = _in_the_plane(rows)
     classes = [
         names[0] if len(names) == 1 else ""
         for name, one in coded.items()
-        for names in class_names(material.data, one.ids[chosen[name]])
+        for names in class_names(data, one.ids[chosen[name]])
     ]
     largest = [name for name, _ in Counter(one for one in classes if one).most_common(len(SERIES))]
     sides = np.repeat(np.arange(len(coded)), [len(one) for one in chosen.values()])

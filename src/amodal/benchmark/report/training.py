@@ -59,6 +59,9 @@ def _stage(runs: list[dict[str, dict[int, float]]], chapter: Chapter, title: str
         labels.append((float(values.mean(axis=0)[-1]), name, colour))
     if lowest > 0:
         drawn.axes.set_yscale("log")
+        drawn.axes.minorticks_off()
+        drawn.axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    drawn.axes.locator_params(axis="x", integer=True)
     drawn.axes.set(xlabel="epoch", ylabel="loss (log scale)" if lowest > 0 else "loss")
     end_labels(drawn.axes, labels)
     told = "; ".join(f"{name} ends at {value:.3g}" for value, name, _ in labels)
