@@ -137,7 +137,8 @@ def open_engine(
         data: Data sets by name.
         training: Device, and progress within a run, which only runs in this process can tell.
         jobs: How many jobs there are, since more workers would be idle.
-        workers: Jobs at once; None for as many as there are cores. A single local worker is this process.
+        workers: Jobs at once; None for as many as there are cores, but locally not more than one for two jobs. A single
+            local worker is this process.
 
     Raises:
         UsageError: If there is no such engine, or fewer than one worker is asked for.
@@ -152,7 +153,8 @@ def open_engine(
         from amodal.benchmark.cluster import Cluster
 
         return Cluster(data, silent, workers=workers)
-    count = min(workers or cores(), jobs)
+    # a process takes some five seconds to load torch, which a single short run would not earn back
+    count = min(workers, jobs) if workers is not None else min(cores(), jobs // 2)
     if count <= 1:
         return Here(data, training)
     from amodal.benchmark.processes import Processes

@@ -94,7 +94,7 @@ def run_grid(
         data: All items; of several data sets by the names that the runs call them.
         folder: Where results are kept; nobody but this process writes there.
         engine: "local" for processes of this machine, or "ray" for a Ray cluster.
-        workers: Runs at once; None for one on each core. A single local one runs in this process.
+        workers: Runs at once; None for one on each core, if there are enough. A single local one runs in this process.
         training: Device, and progress within a run.
         progress: Told after each run, with an estimate of the time left.
 
