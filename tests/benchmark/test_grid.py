@@ -250,6 +250,24 @@ def test_a_deep_run_takes_the_training_and_records_its_device(tmp_path):
     (line,) = run_grid(made, DATA, tmp_path, training=training)
     assert calls
     assert line["selection"] == {"rule": "last", "epoch": 2, "score": None, "device": "cpu"}
+    epochs = lines(tmp_path / line["log"]["file"])
+    assert [(epoch["stage"], epoch["epoch"]) for epoch in epochs] == [("training", 0), ("training", 1)]
+    assert epochs[1]["losses"]["loss"] < epochs[0]["losses"]["loss"]
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".safetensors", ".part")]
+
+
+def test_codes_are_kept_of_queries_and_of_a_database_of_others(tmp_path):
+    (line,) = run_grid(grid(("dch",), seeds=1), DATA, tmp_path)
+    assert "codes_database" not in line and "log" not in line
+    (line,) = run_grid(grid(("dch",), seeds=1, protocol="cich-extend"), DATA, tmp_path)
+    for role, split in (("codes", "test"), ("codes_database", "train")):
+        path = tmp_path / line[role]["file"]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == line[role]["sha256"]
+        with np.load(path) as codes:
+            assert codes["image"].shape == (len(codes["image.id"]), 1)
+            assert codes["bits"] == 8
+            assert set(codes["image.id"]) <= set(DATA.ids[DATA.split == split])
+    assert line["codes_database"]["file"] == f"codes/{line['key']}.database.npz"
 
 
 def test_validation_items_choose_and_never_the_test_items(monkeypatch):
