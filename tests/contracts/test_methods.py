@@ -26,7 +26,7 @@ EXPECTED = MappingProxyType(
     {
         "agah": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "cca_itq": {"bits": 8},
-        "cibhash": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
+        "cibhash": {"bits": 8, "hidden": 32, "dropout": 0.1, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "cich": {
             "bits": 8,
             "members": 2,
@@ -58,7 +58,15 @@ EXPECTED = MappingProxyType(
         "dcmh": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "dchmt": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "jimfh": {"bits": 8},
-        "label_contrastive": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
+        "label_contrastive": {
+            "bits": 8,
+            "hidden": 32,
+            "latent": 16,
+            "dropout": 0.1,
+            "epochs": 20,
+            "batch_size": 32,
+            "rate": 0.01,
+        },
         "label_regression": {},
         "scratch": {"bits": 8, "anchors": 40},
         "seph": {"bits": 8, "anchors": 40},

@@ -38,7 +38,7 @@ class CIBHash(FeatureHash):
         compression: Weight lambda of ``losses.bernoulli_kl``, here in nats per item.
         self_views: Whether items with one modality teach too: by two views of it, in each of which some features are at
             their mean. Without, they are left out. Matters with fill="mask" only, which leaves such items.
-        hidden_features: Share of the features at their mean in such a view.
+        view_dropout: Share of the features at their mean in such a view.
         fill: What is done about an absent modality: "mask" (each two sides of an item are a pair), "drop" or "mean".
         epochs: Passes over the data.
         batch_size: Items in a batch.
@@ -68,6 +68,8 @@ class CIBHash(FeatureHash):
             "each with a network of its own",
             "items with one modality are left out, or enter with two views of it (self_views=True), which is ours",
             "more than two modalities: the mean over all pairs of sides",
+            "dropout, which the few pairs of incomplete data need: on a validation part at hard, .259 against .218 on "
+            "corel5k and .156 against .138 on wikipedia (one seed); released: none (preset)",
             "patience is the training's (Training.patience); released: 6",
             "items of one class repel each other as all others do: compare with supervised methods only with that said",
         ),
@@ -91,11 +93,11 @@ class CIBHash(FeatureHash):
         bits: int = 64,
         *,
         hidden: int = 1024,
-        dropout: float = 0.0,
+        dropout: float = 0.5,  # released: none
         tau: float = 0.3,
         compression: float = 1e-3,
         self_views: bool = False,
-        hidden_features: float = 0.2,
+        view_dropout: float = 0.2,
         fill: Literal["mask", "drop", "mean"] = "mask",
         epochs: int = 60,
         batch_size: int = 64,
@@ -104,7 +106,7 @@ class CIBHash(FeatureHash):
         seed: int = 0,
     ) -> None:
         self.bits, self.hidden, self.dropout, self.tau, self.compression = bits, hidden, dropout, tau, compression
-        self.self_views, self.hidden_features, self.fill, self.epochs = self_views, hidden_features, fill, epochs
+        self.self_views, self.view_dropout, self.fill, self.epochs = self_views, view_dropout, fill, epochs
         self.batch_size, self.rate, self.weight_decay, self.seed = batch_size, rate, weight_decay, seed
 
     def build(self) -> HashNetwork:
@@ -141,9 +143,9 @@ class CIBHash(FeatureHash):
 
     def _view(self, x: Tensor, modality: str) -> Tensor:
         """Features of which a random share is at its mean."""
-        hidden = torch.rand_like(x) < self.hidden_features
+        absent = torch.rand_like(x) < self.view_dropout
         mean: Tensor = self.network_.encoder[self.position(modality)].standardise.mean  # type: ignore[assignment]
-        return torch.where(hidden, mean, x)
+        return torch.where(absent, mean, x)
 
     def _check_pairs(self, data: Dataset) -> None:
         paired = data.presence().sum(axis=1) > 1

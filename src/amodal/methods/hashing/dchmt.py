@@ -65,7 +65,7 @@ class DCHMT(FeatureHash):
         fills=FILLS,
         checked="loss against a loop and at its limits; one-hot distances against Hamming distances",
         departures=(
-            "the hash layer on ready features in place of CLIP trained along",
+            "the hash layer on ready features in place of CLIP trained along, and 512 wide in place of 128",
             "the paper knows no gaps: each distance runs over the rows that have the modality",
             'balance="half" between similar and dissimilar pairs; the paper takes the mean over all (balance="none")',
             "Adam, 50 epochs of batches of 128, dropout; released: BertAdam, 100 epochs (preset, without warm-up)",
@@ -76,9 +76,17 @@ class DCHMT(FeatureHash):
         reference_code="kalenforn/DCHMT, MIT; read, not used",
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "released": {"balance": "none", "dropout": 0.0, "solver": "adamw", "epochs": 100, "weight_decay": 0.2},
+        "released": {
+            "balance": "none",
+            "hidden": 128,
+            "dropout": 0.0,
+            "solver": "adamw",
+            "epochs": 100,
+            "weight_decay": 0.2,
+        },
         "released_coco": {
             "balance": "none",
+            "hidden": 128,
             "dropout": 0.0,
             "solver": "adamw",
             "epochs": 100,
@@ -98,7 +106,7 @@ class DCHMT(FeatureHash):
         self,
         bits: int = 64,
         *,
-        hidden: int = 128,
+        hidden: int = 512,  # released: 128, behind CLIP
         hash_layer: Literal["select", "linear"] = "select",
         dropout: float = 0.2,
         margin: float = 0.5,
