@@ -19,7 +19,10 @@ def tables_of(material: Material) -> list[tuple[Chapter, list[Table]]]:
     """All tables, by chapter."""
     found = []
     for chapter in material.chapters:
-        tables = [results(material, chapter, setting) for setting in chapter.settings]
+        tables = [
+            results(material, chapter, setting)
+            for setting in sorted(chapter.settings, key=lambda one: one != chapter.setting)
+        ]
         loss, places = losses(material, chapter), ranks(chapter)
         tables += [*([loss] if loss else []), *([_ranks(chapter, places)] if places else [])]
         found.append((chapter, [*tables, comparisons(material, chapter)]))
@@ -119,7 +122,7 @@ def _ranks(chapter: Chapter, found: Ranks) -> Table:
         caption=f"Protocol {chapter.protocol}, {chapter.setting}, {kind}; {found.cases} cases: "
         f"{listing(chapter.datasets)}, each direction. Friedman's test that all are alike: p {p_value(found.p)}. "
         f"Critical difference (Nemenyi, 5 %): {found.critical:.2f}. Directions of one data set are not independent, "
-        "so p is on the bold side.",
+        "so p is too small.",
         spans=[("", 1), ("", 1)],
         columns=["method", "mean rank", "apart from the first"],
         groups=[Group("", rows)],

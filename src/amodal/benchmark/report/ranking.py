@@ -20,12 +20,12 @@ def critical_differences(chapter: Chapter, found: Ranks) -> Panel:
     left = (k + 1) // 2
     top = 0.9 + 0.22 * len(found.groups)
     height = top + _STEP * left
-    drawn = plate(5.4, height)
+    drawn = plate(4.8 + 0.2 * k, height)
     axes = drawn.axes
     axes.set_axis_off()
     axes.set(xlim=(1 - 0.42 * (k - 1), k + 0.42 * (k - 1)), ylim=(height, 0))
     axes.plot([1, k], [0.6, 0.6], color=INK, linewidth=1)
-    for whole in range(1, k + 1):
+    for whole in range(1, k + 1, 1 if k <= 10 else 2):
         axes.plot([whole, whole], [0.54, 0.6], color=INK, linewidth=1)
         axes.text(whole, 0.5, f"{whole}", ha="center", va="bottom", color=FAINT)
     reach = min(1 + found.critical, float(k))
