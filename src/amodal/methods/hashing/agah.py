@@ -122,7 +122,7 @@ class AGAH(AdversarialHash):
         departures=(
             "read from released code and abstract; the full paper was not at hand",
             "networks on ready features in place of CNN-F and raw words",
-            "means in place of sums (preset)",
+            "means in place of sums (preset), and weights of .003 to .01 beside the triplets: at 1 codes collapse",
             "encoders and critics step at once; released: critics first, then encoders, on each batch",
             "features of length 1 each; released: of a batch together, so that codes depend on companions (preset; "
             "when encoding, the norm of an average batch)",
@@ -135,7 +135,12 @@ class AGAH(AdversarialHash):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "released": {
             "hidden": 4096,
+            "latent": 512,
+            "dropout": 0.0,
+            "alpha": 1.0,
             "gamma": 1e-3,
+            "eta": 1.0,
+            "mu": 1.0,
             "feature_norm": "batch",
             "code_map_target": "released",
             "reduction": "sum",
@@ -147,15 +152,15 @@ class AGAH(AdversarialHash):
         },
     }
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "alpha": (0.0, 0.1, 1.0),
-        "gamma": (0.1, 1.0, 10.0),
-        "eta": (0.01, 0.1, 1.0),
-        "mu": (0.0, 0.1, 1.0),
+        "alpha": (0.0, 0.01, 0.1),
+        "gamma": (0.0, 0.003, 0.01),
+        "eta": (0.0, 0.01, 0.1),
+        "mu": (0.0, 0.01, 0.1),
         "mix": (0.6, 0.8, 1.0),
         "margin": (0.1, 0.3, 0.5),
         "dropout": (0.0, 0.2, 0.5),
-        "rate": (1e-4, 3e-4, 1e-3),
-        "rate_discriminator": (1e-4, 1e-3),
+        "rate": (3e-4, 1e-3, 3e-3),
+        "rate_discriminator": (1e-5, 1e-4, 1e-3),
         "weight_decay": (0.0, 1e-4, 1e-3),
     }
 
@@ -166,12 +171,14 @@ class AGAH(AdversarialHash):
         bits: int = 64,
         *,
         hidden: int = 512,
-        latent: int = 512,
-        dropout: float = 0.0,
-        alpha: float = 1.0,
-        gamma: float = 1.0,
-        eta: float = 1.0,
-        mu: float = 1.0,
+        latent: int = 256,  # released: 512; ours, for the cost of critics, as are epochs
+        dropout: float = 0.5,
+        # released: sums, where 1e5 triplets drown the other terms; at 1 each on means all codes become one, as from
+        # four classes on C_k = -h for all of them comes nearest to <h, C_k> = r (2 L_k - 1)
+        alpha: float = 0.01,
+        gamma: float = 0.003,
+        eta: float = 0.01,
+        mu: float = 0.01,
         mix: float = 0.8,
         margin: float = 0.3,
         feature_norm: Literal["row", "batch"] = "row",
@@ -179,10 +186,10 @@ class AGAH(AdversarialHash):
         reduction: Literal["mean", "sum"] = "mean",
         fill: Literal["mask", "drop", "mean"] = "mask",
         solver: Literal["adam", "adamax"] = "adam",
-        epochs: int = 50,
+        epochs: int = 30,
         batch_size: int = 128,
-        rate: float = 1e-3,
-        rate_discriminator: float = 1e-3,
+        rate: float = 3e-3,
+        rate_discriminator: float = 1e-4,
         weight_decay: float = 0.0,
         seed: int = 0,
     ) -> None:

@@ -130,6 +130,7 @@ class DADH(AdversarialHash):
         "released": {
             "hidden": 4096,
             "latent": 2048,
+            "dropout": 0.0,
             "adv_scope": "head",
             "reduction": "released",
             "epochs": 300,
@@ -157,9 +158,9 @@ class DADH(AdversarialHash):
         self,
         bits: int = 64,
         *,
-        hidden: int = 512,
+        hidden: int = 512,  # released: 8192, 4096, 2048
         latent: int = 512,
-        dropout: float = 0.0,
+        dropout: float = 0.5,
         alpha: float = 10.0,
         beta: float = 1.1,
         gamma: float = 1.0,
@@ -170,9 +171,9 @@ class DADH(AdversarialHash):
         adv_scope: Literal["encoder", "head"] = "encoder",
         reduction: Literal["mean", "released"] = "mean",
         fill: Literal["mask", "drop", "mean"] = "mask",
-        epochs: int = 50,
+        epochs: int = 30,
         batch_size: int = 128,
-        rate: float = 1e-4,
+        rate: float = 1e-3,  # released: 5e-5, for 300 epochs
         rate_discriminator: float = 1e-4,
         weight_decay: float = 0.0,
         seed: int = 0,

@@ -109,6 +109,7 @@ class SSAH(AdversarialHash):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "released": {
             "hidden": 4096,
+            "dropout": 0.0,
             "balance": "none",
             "pair_loss": "squared",
             "label_loss": "squared",
@@ -141,9 +142,9 @@ class SSAH(AdversarialHash):
         self,
         bits: int = 64,
         *,
-        hidden: int = 512,
+        hidden: int = 512,  # released: 4096
         latent: int = 512,
-        dropout: float = 0.0,
+        dropout: float = 0.5,
         alpha: float = 1.0,
         gamma: float = 1.0,
         beta: float = 1.0,
@@ -156,10 +157,10 @@ class SSAH(AdversarialHash):
         adversary: Literal["encoders", "released"] = "encoders",
         reduction: Literal["mean", "sum"] = "mean",
         fill: Literal["mask", "drop", "mean"] = "mask",
-        epochs: int = 50,
+        epochs: int = 20,
         batch_size: int = 128,
         rate: float = 1e-3,
-        rate_discriminator: float = 1e-4,
+        rate_discriminator: float = 1e-5,
         weight_decay: float = 0.0,
         seed: int = 0,
     ) -> None:
