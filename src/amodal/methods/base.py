@@ -146,19 +146,7 @@ class Method(ABC):
             ShapeError: If the width is not that of training.
             DataError: If a feature is NaN or infinite.
         """
-        self.require_fitted()
-        if modality not in self.widths_:
-            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
-        values = np.asarray(features, dtype=np.float32)
-        if values.ndim != 2 or values.shape[1] != self.widths_[modality]:
-            raise ShapeError(
-                f'modality "{modality}" was learned with features of width {self.widths_[modality]}; '
-                f"got an array of shape {values.shape}."
-            )
-        bad = ~np.isfinite(values).all(axis=1)
-        if bad.any():
-            raise DataError(f'modality "{modality}": row {int(np.flatnonzero(bad)[0])} holds NaN or infinity.')
-        return self._encode(values, modality)
+        return self._encode(self._checked(features, modality), modality)
 
     def encode_table(self, observations: Observations, modality: str) -> Codes:
         """Codes of a table of observations, read in chunks so that it may be larger than memory.
@@ -214,6 +202,22 @@ class Method(ABC):
         labels = {name: validation.labels.matrix[validation[name].item] for name in here}
         scores = [mean_average_precision(codes[a], codes[b], labels[a], labels[b]) for a, b in permutations(here, 2)]
         return float(np.mean(scores))
+
+    def _checked(self, features: ArrayLike, modality: str) -> NDArray[np.float32]:
+        """Features as ``encode`` takes them, or the error that it documents."""
+        self.require_fitted()
+        if modality not in self.widths_:
+            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
+        values = np.asarray(features, dtype=np.float32)
+        if values.ndim != 2 or values.shape[1] != self.widths_[modality]:
+            raise ShapeError(
+                f'modality "{modality}" was learned with features of width {self.widths_[modality]}; '
+                f"got an array of shape {values.shape}."
+            )
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            raise DataError(f'modality "{modality}": row {int(np.flatnonzero(bad)[0])} holds NaN or infinity.')
+        return values
 
     def _check(self, data: Dataset) -> None:
         bits = getattr(self, "bits", 1)

@@ -18,7 +18,7 @@ class Card:
         summary: One sentence: what it does.
         paper: Authors, title, venue and year; "none" for controls.
         url: DOI or address of the paper.
-        family: Room of the method.
+        family: Room of the method; or "fusion", whose codes need every modality of an item, when learning and after.
         returns: Whether ``encode`` gives binary codes or unit-length embeddings.
         needs_labels: Whether it learns from labels.
         needs_pairs: "no", "helpful" or "yes": what it does with items that have several modalities.
@@ -36,7 +36,7 @@ class Card:
     summary: str
     paper: str
     url: str = ""
-    family: Literal["hashing", "shallow", "embedding", "matching"]
+    family: Literal["hashing", "shallow", "embedding", "matching", "fusion"]
     returns: Literal["codes", "embeddings"]
     needs_labels: bool
     needs_pairs: Literal["no", "helpful", "yes"]

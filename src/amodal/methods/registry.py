@@ -24,6 +24,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "jimfh": ("amodal.methods.shallow.jimfh", "JIMFH"),
     "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
     "seph": ("amodal.methods.shallow.seph", "SePH"),
+    "ucmfh": ("amodal.methods.hashing.ucmfh", "UCMFH"),
     "cca_itq": ("amodal.methods.shallow.cca_itq", "CCAITQ"),
     "label_contrastive": ("amodal.methods.hashing.label_contrastive", "LabelContrastive"),
     "label_regression": ("amodal.methods.shallow.label_regression", "LabelRegression"),

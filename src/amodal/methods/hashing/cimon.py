@@ -101,7 +101,7 @@ class CIMON(FeatureHash):
         slug="cimon",
         name="CIMON, cross-modal",
         summary="Unsupervised: codes reproduce similarity that distances and clusters agree on (an adaptation).",
-        paper="Luo, Wu, Ma, Chen, Deng, Huang, Hua: CIMON: Towards High-quality Hash Codes, IJCAI 2021",
+        paper="Luo et al.: CIMON: Towards High-quality Hash Codes, IJCAI 2021",
         url="https://arxiv.org/abs/2010.07804",
         family="hashing",
         returns="codes",
