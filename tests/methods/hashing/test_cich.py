@@ -61,6 +61,15 @@ def test_published_forms_find_more_than_chance(preset):
     assert held_out(method) > 0.1
 
 
+def test_pairs_alone_are_the_weaker_teacher():
+    """The first row of the ablation: where few items have both sides, prototypes teach more."""
+    steps = {"alpha": 0.0, "delta": 0.0, "epochs": 30}
+    pairs, prototypes = (
+        held_out(get("cich_paper").create(similarity=kind, **{**PAPER, **steps})) for kind in ("pairs", "prototypes")
+    )
+    assert 0.02 < pairs < prototypes
+
+
 def test_imagined_features_are_nearer_to_the_truth_than_the_mean(fitted):
     gaps, whole = data()
     for use in ("context", "plain"):

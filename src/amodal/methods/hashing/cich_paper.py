@@ -65,6 +65,8 @@ class CICHPaper(Imagines, DeepMethod):
         neighbours: Neighbours K that give context; 0 for none.
         recovered: At most so many recovered rows of each modality take part in the contrast of a batch.
         memory: At most so many paired rows serve as neighbours.
+        similarity: What codes are fitted to: "prototypes" (PSSC), or "pairs": codes of the other modality, of items of
+            the batch that have both. The latter is the first row of the paper's ablation, and no method of its own.
         balance: Balance of the pair likelihood, "half" or the paper's "none".
         contrast_kernel: "cosine", or the paper's "sigmoid".
         contrast_scope: "union": all rows of the batch whatever their modality, or the paper's "cross".
@@ -158,6 +160,7 @@ class CICHPaper(Imagines, DeepMethod):
         neighbours: int = 5,
         recovered: int = 64,
         memory: int = 8192,
+        similarity: Literal["prototypes", "pairs"] = "prototypes",
         balance: Literal["half", "none"] = "half",
         contrast_kernel: Literal["cosine", "sigmoid"] = "cosine",
         contrast_scope: Literal["union", "cross"] = "union",
@@ -174,7 +177,8 @@ class CICHPaper(Imagines, DeepMethod):
         self.bits, self.latent, self.hidden, self.dropout = bits, latent, hidden, dropout
         self.alpha, self.delta, self.beta, self.eta, self.eta_prototype = alpha, delta, beta, eta, eta_prototype
         self.tau, self.neighbours, self.recovered, self.memory = tau, neighbours, recovered, memory
-        self.balance, self.contrast_kernel, self.contrast_scope = balance, contrast_kernel, contrast_scope
+        self.similarity, self.balance = similarity, balance
+        self.contrast_kernel, self.contrast_scope = contrast_kernel, contrast_scope
         self.propagation, self.objective, self.joint = propagation, objective, joint
         self.epochs, self.batch_size, self.rate, self.rate_prototype = epochs, batch_size, rate, rate_prototype
         self.weight_decay, self.seed = weight_decay, seed
@@ -278,7 +282,7 @@ class CICHPaper(Imagines, DeepMethod):
         recovered = self._recover(batch, latents)
         common = self._common(batch, latents, recovered, prototype)
         likelihood, distance, cca, sach = (weight.new_zeros(()) for _ in range(4))
-        if live in (None, PROTOTYPES):
+        if live in (None, PROTOTYPES) and self.similarity == "prototypes":
             p = batch.labels[batch.known] @ prototype.T
             likelihood = likelihood + self._likelihood(p, batch.labels[batch.known], prototype)
             distance = distance + self.eta_prototype * _distance(p, common[batch.known])
@@ -286,7 +290,11 @@ class CICHPaper(Imagines, DeepMethod):
             if live in (None, k):
                 rows = batch.rows[m]
                 known = batch.known[rows]
-                likelihood = likelihood + self._likelihood(latents[m].code[known], batch.labels[rows[known]], prototype)
+                if self.similarity == "prototypes":
+                    h, labels = latents[m].code[known], batch.labels[rows[known]]
+                    likelihood = likelihood + self._likelihood(h, labels, prototype)
+                else:
+                    likelihood = likelihood + self._of_pairs(batch, latents, m)
                 distance = distance + self.eta * _distance(latents[m].code, common[rows])
                 cca = cca + self._cca(batch, latents, m)
         if live != PROTOTYPES:
@@ -311,6 +319,18 @@ class CICHPaper(Imagines, DeepMethod):
     def _likelihood(self, codes: Tensor, labels: Tensor, prototype: Tensor) -> Tensor:
         theta = 0.5 * codes @ (self._distinct @ prototype.T).T  # (m, U)
         return pair_likelihood(theta, share_label(labels, self._distinct), self._counts, balance=self.balance)
+
+    def _of_pairs(self, batch: Batch, latents: dict[str, Latent], a: str) -> Tensor:
+        """Codes of ``a`` against those of every other modality, items of the batch that have both."""
+        loss = latents[a].code.new_zeros(())
+        for b in self.widths_:
+            if b != a:
+                here, there = batch.pairs(a, b)
+                known = batch.known[batch.rows[a][here]]
+                labels = batch.labels[batch.rows[a][here[known]]]
+                theta = 0.5 * latents[a].code[here[known]] @ latents[b].code[there[known]].T
+                loss = loss + pair_likelihood(theta, share_label(labels, labels), balance=self.balance)
+        return loss
 
     def _cca(self, batch: Batch, latents: dict[str, Latent], a: str) -> Tensor:
         """Cross-modal prediction from ``a``: paired rows of the batch, and the divergence of their bottleneck."""
@@ -351,7 +371,7 @@ class CICHPaper(Imagines, DeepMethod):
         self, batch: Batch, latents: dict[str, Latent], recovered: dict[str, tuple[Tensor, Tensor]], prototype: Tensor
     ) -> Tensor:
         """The discrete code b of each item: sign of prototype and all observed and recovered codes."""
-        total = (batch.labels * batch.known[:, None]) @ prototype.T
+        total = (batch.labels * batch.known[:, None]) @ prototype.T * float(self.similarity == "prototypes")
         for m in self.widths_:
             total = total.index_add(0, batch.rows[m], latents[m].code)
             total = total.index_add(0, *recovered[m])
