@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:no item has two modalities")
 # One row per method: arguments that make it quick on the toy sets.
 EXPECTED = MappingProxyType(
     {
-        "agah": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
+        "agah": {"bits": 8, "hidden": 32, "latent": 16, "dropout": 0.0, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "cca_itq": {"bits": 8},
         "cibhash": {"bits": 8, "hidden": 32, "dropout": 0.1, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "cich": {
@@ -53,7 +53,7 @@ EXPECTED = MappingProxyType(
             "rate_prototype": 0.01,
         },
         "cimon": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
-        "dadh": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
+        "dadh": {"bits": 8, "hidden": 32, "latent": 16, "dropout": 0.0, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "dch": {"bits": 8, "anchors": 40},
         "dcmh": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "dchmt": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
@@ -70,7 +70,7 @@ EXPECTED = MappingProxyType(
         "label_regression": {},
         "scratch": {"bits": 8, "anchors": 40},
         "seph": {"bits": 8, "anchors": 40},
-        "ssah": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
+        "ssah": {"bits": 8, "hidden": 32, "latent": 16, "dropout": 0.0, "epochs": 20, "batch_size": 32, "rate": 0.01},
         # as it stands in tables of one modality against another; as published, in test_fusion.py
         "ucmfh": {
             "bits": 8,

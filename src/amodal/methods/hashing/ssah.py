@@ -98,6 +98,7 @@ class SSAH(AdversarialHash):
             "read from released code and abstract; the full paper was not at hand",
             "networks on ready features in place of CNN-F and the six text scales; no response normalisation",
             'balance="half" and means of likelihoods; released: sums of half their squares (preset)',
+            "the distance to b weighs .1, without which b of the first pass holds all codes (preset: 1, on sums)",
             "the adversary reaches the encoders; in the released code no gradient of it does (preset)",
             "all networks and discriminators learn on each batch; released: in turn, up to 27 passes each, with early "
             "breaks, at rates of their own",
@@ -108,6 +109,7 @@ class SSAH(AdversarialHash):
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "released": {
+            "beta": 1.0,
             "hidden": 4096,
             "dropout": 0.0,
             "balance": "none",
@@ -147,7 +149,7 @@ class SSAH(AdversarialHash):
         dropout: float = 0.5,
         alpha: float = 1.0,
         gamma: float = 1.0,
-        beta: float = 1.0,
+        beta: float = 0.1,  # released: 1, on sums; on means 1 holds all codes at b of the first pass, nearly constant
         eta: float = 1.0,
         delta: float = 1.0,
         balance: Literal["half", "none"] = "half",
