@@ -14,7 +14,7 @@ from amodal.codes import BinaryCodes, Codes
 from amodal.data import Dataset
 from amodal.encoders import distinct_content
 from amodal.errors import DataError, UsageError
-from amodal.index import Field, Index, IndexSpec, Where
+from amodal.index import Field, Index, IndexSpec, Where, id_of
 from amodal.index.spec import ATTRIBUTE_TYPES
 from amodal.methods import Method
 
@@ -37,6 +37,7 @@ class Match:
         content: What was matched, as it was given: a text, or the path of a picture; None for bare features.
         labels: Names of its classes, if known.
         attributes: Its further columns; None where it has no value.
+        number: Which of the item's observations of that modality it was, from 0.
     """
 
     item: str
@@ -45,6 +46,12 @@ class Match:
     content: str | None
     labels: tuple[str, ...]
     attributes: dict[str, Any]
+    number: int = 0
+
+    @property
+    def place(self) -> tuple[float, int]:
+        """Where it stands in the order of answers: distance, then id of the entry."""
+        return self.distance, id_of(_key(self.item, self.modality, self.number))
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ def entries_of(
             rows = table.item[part].tolist()
             ids, numbers = items.ids[rows].tolist(), _numbers(table.item[part])
             yield Entries(
-                [SEPARATOR.join((one, modality, str(k))) for one, k in zip(ids, numbers, strict=True)],
+                [_key(one, modality, k) for one, k in zip(ids, numbers, strict=True)],
                 method.encode(table.read(part), modality),
                 {
                     "item": ids,
@@ -146,7 +153,14 @@ def of_items(index: Index, items: Sequence[str], modality: str | None = None) ->
 
 
 def nearest_items(
-    index: Index, codes: Codes, k: int, *, where: Where | None, radius: float | None, without: str | None
+    index: Index,
+    codes: Codes,
+    k: int,
+    *,
+    where: Where | None,
+    radius: float | None,
+    without: str | None,
+    after: tuple[float, int] | None = None,
 ) -> list[Match]:
     """The k items with an entry nearest to any of some codes; equal distances in the order of entry ids.
 
@@ -157,7 +171,9 @@ def nearest_items(
         where: Only entries for which this holds.
         radius: Only entries at most this far.
         without: An item to leave out.
+        after: Only items that stand behind this place of a match.
     """
+    start = (-math.inf, 0) if after is None else after
     fetch = 2 * (k + 1)
     while True:
         hits = index.search(codes, fetch, where=where, radius=radius)
@@ -171,9 +187,12 @@ def nearest_items(
         ranked = sorted((distance, entry) for entry, distance in best.items())
         certain = np.array([entry for distance, entry in ranked if (distance, entry) <= horizon], dtype=np.int64)
         matches: dict[str, Match] = {}
+        passed = {without}
         for entry in index.get(certain):
-            if entry is not None and (item := str(entry.attributes["item"])) != without and item not in matches:
-                matches[item] = _match(item, best[entry.id], entry.attributes)
+            if entry is not None and (item := str(entry.attributes["item"])) not in passed:
+                passed.add(item)
+                if (best[entry.id], entry.id) > start:
+                    matches[item] = _match(item, best[entry.id], entry.attributes)
         # several entries of one item may fill an answer: fetch more until there are k items, or no more entries
         if len(matches) >= k or horizon[0] == math.inf:
             return list(matches.values())[:k]
@@ -183,7 +202,13 @@ def nearest_items(
 def _match(item: str, distance: float, attributes: Mapping[str, Any]) -> Match:
     labels = tuple(str(attributes["labels"]).split(SEPARATOR)) if attributes["labels"] else ()
     further = {name: value for name, value in attributes.items() if name not in OWN}
-    return Match(item, distance, str(attributes["modality"]), attributes["content"], labels, further)
+    number = int(attributes["number"])
+    return Match(item, distance, str(attributes["modality"]), attributes["content"], labels, further, number)
+
+
+def _key(item: str, modality: str, number: int) -> str:
+    """The external id of an entry."""
+    return SEPARATOR.join((item, modality, str(number)))
 
 
 def _nameable(names: Sequence[str]) -> bool:

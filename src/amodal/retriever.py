@@ -193,6 +193,7 @@ class Retriever:
         vector: Codes | None = None,
         where: Where | str | Mapping[str, Any] | None = None,
         radius: float | None = None,
+        after: tuple[float, int] | None = None,
         **query: Any,
     ) -> list[Match]:
         """The nearest items to one query.
@@ -207,6 +208,8 @@ class Retriever:
             vector: A code or an embedding of this model; of several the nearest counts.
             where: Only entries for which this holds, for instance ``"year >= 1990"``.
             radius: Only entries at most this far: bits, or 1 - cosine.
+            after: Go on behind this place, the ``place`` of the last match of an earlier answer to the same query. What
+                was added meanwhile neither repeats nor pushes out what was there.
             query: The modality and its content.
 
         Returns:
@@ -231,7 +234,7 @@ class Retriever:
         condition = parse(where) if where is not None else None
         if into is not None:
             condition = (Field("modality") == into) if condition is None else condition & (Field("modality") == into)
-        return nearest_items(self._index(), codes, k, where=condition, radius=radius, without=id)
+        return nearest_items(self._index(), codes, k, where=condition, radius=radius, without=id, after=after)
 
     def encode(self, content: Any, modality: str) -> Codes:
         """The code of one piece of content: text, picture, path, or a feature vector (d,).

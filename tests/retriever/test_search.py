@@ -11,7 +11,7 @@ from amodal.data import toy
 from amodal.entries import OWN, nearest_items
 from amodal.errors import DataError, MissingModality, ShapeError, UsageError
 from amodal.index import IndexSpec
-from tests.retriever.catalogue import TINY, short
+from tests.retriever.catalogue import TINY, renamed, short
 
 
 def distances(shop, items, codes, into):
@@ -189,3 +189,25 @@ def test_what_items_lack_can_be_imagined(items):
     other = amodal.Retriever("label_regression", C=1.0).fit(items)
     with pytest.raises(amodal.errors.MethodError, match=r"label_regression cannot imagine.*cich"):
         other.impute(items, "text")
+
+
+@pytest.mark.parametrize("into", [None, "text"])
+def test_pages_are_the_whole_answer(mine, items, into):
+    whole = mine.search(id=items.ids[0], k=200, into=into)
+    pages, after = [], None
+    while page := mine.search(id=items.ids[0], k=7, into=into, after=after):
+        pages += page
+        after = page[-1].place
+    assert pages == whole
+
+
+def test_what_is_added_meanwhile_neither_repeats_nor_pushes_out(mine, items):
+    before = [match.item for match in mine.search(id=items.ids[0], k=200)]
+    pages, after = [], None
+    while page := mine.search(id=items.ids[0], k=7, after=after):
+        pages += [match.item for match in page]
+        after = page[-1].place
+        if len(pages) < 20:
+            mine.upsert(renamed(items.take(np.arange(10)), f"{len(pages)} "))
+    assert len(set(pages)) == len(pages)
+    assert [one for one in pages if one in set(before)] == before
