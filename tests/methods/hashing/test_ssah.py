@@ -12,6 +12,7 @@ from amodal.training import Batches
 
 QUICK = {"bits": 8, "hidden": 16, "latent": 12, "epochs": 1, "batch_size": 32, "rate": 0.01}
 RELEASED = {
+    "beta": 1.0,
     "balance": "none",
     "pair_loss": "squared",
     "label_loss": "squared",
