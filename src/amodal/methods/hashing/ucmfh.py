@@ -159,7 +159,7 @@ class UCMFH(DeepMethod):
         departures=(
             "read from the released code: the full text was not available",
             "features are standardised and mapped linearly to parts of equal width; released: CLIP's, as they are",
-            "width 128, feed-forward 512, hidden 512, 50 epochs are ours for ready features (preset: released)",
+            "width 128, feed-forward 512, hidden 512, 20 epochs are ours for ready features (preset: released)",
             "codes attend within an item, as in training; released: over the batch (eval_attention)",
             "released code raises the rate of the heads by a fifth at batches 30 and 80; here both fall along a cosine",
             "more than two modalities: all are one token, and every pair of parts is contrasted",
@@ -197,7 +197,7 @@ class UCMFH(DeepMethod):
         split: bool = False,
         eval_attention: Attention = "item",
         fill: Literal["drop"] = "drop",
-        epochs: int = 50,
+        epochs: int = 20,
         batch_size: int = 128,
         rate: float = 1e-3,
         rate_fusion: float = 1e-4,
