@@ -152,36 +152,47 @@ class Retriever:
         self._write(items, features, replacing=False)
         return self
 
-    def add(self, items: Dataset, *, progress: Progress | None = None, skip_bad: bool = False) -> int:
+    def add(
+        self, items: Dataset, *, progress: Progress | None = None, skip_bad: bool = False, flush: bool = True
+    ) -> int:
         """Index further items, or further modalities of known ones. Returns the number of entries written.
 
         All items are checked before the first is written.
+
+        Args:
+            items: The items.
+            progress: Told about encoding.
+            skip_bad: Leave out content that cannot be encoded.
+            flush: Let the index fold the writes in at once. Who writes often and little leaves that to the index.
 
         Raises:
             DataError: If an item's modality is there already (use ``upsert``), or content, features or columns do not
                 fit.
             MissingModality: If the model never learned a modality of the items.
         """
-        return self._write(items, self.features(items, progress, skip_bad=skip_bad), replacing=False)
+        return self._write(items, self.features(items, progress, skip_bad=skip_bad), replacing=False, flush=flush)
 
-    def upsert(self, items: Dataset, *, progress: Progress | None = None, skip_bad: bool = False) -> int:
+    def upsert(
+        self, items: Dataset, *, progress: Progress | None = None, skip_bad: bool = False, flush: bool = True
+    ) -> int:
         """Index items, replacing those that are there as a whole. Returns the number of entries written.
 
-        An item that has fewer modalities than before loses the others.
+        An item that has fewer modalities than before loses the others. Arguments as for ``add``.
 
         Raises:
             DataError: If content, features or columns do not fit.
             MissingModality: If the model never learned a modality of the items.
         """
-        return self._write(items, self.features(items, progress, skip_bad=skip_bad), replacing=True)
+        return self._write(items, self.features(items, progress, skip_bad=skip_bad), replacing=True, flush=flush)
 
-    def delete(self, ids: Sequence[str]) -> int:
+    def delete(self, ids: Sequence[str], *, flush: bool = True) -> int:
         """Take items out of the index; ids that are not there are passed over. Returns how many items were removed."""
         index = self._index()
         entries = of_items(index, [str(one) for one in ids])
         items = {entry.attributes["item"] for entry in index.get(entries) if entry is not None}
         index.delete(entries)
-        index.flush()
+        if flush:
+            index.flush()
         return len(items)
 
     def search(
@@ -391,7 +402,7 @@ class Retriever:
         )
         return replace(items, modalities={**items.modalities, **encoded.modalities})
 
-    def _write(self, items: Dataset, features: Dataset, *, replacing: bool) -> int:
+    def _write(self, items: Dataset, features: Dataset, *, replacing: bool, flush: bool = True) -> int:
         """Index items of which ``features`` are the features; nothing is written unless all can be."""
         index, written = self._index(), 0
         columns = columns_of(items, index.spec.attributes)
@@ -406,7 +417,8 @@ class Retriever:
         # entries that an item no longer has go last, so that a process killed in between has lost nothing
         if stale:
             index.delete(sorted(stale))
-        index.flush()
+        if flush:
+            index.flush()
         return written
 
     def _check_features(self, features: Dataset) -> None:
