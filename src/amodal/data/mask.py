@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 
 from amodal.data.assignment import assign
 from amodal.data.dataset import Dataset
-from amodal.data.files import replacing
+from amodal.data.sealed import read_sealed, sha256_of, write_sealed
 from amodal.data.settings import resolve
 from amodal.errors import DataError, UsageError
 
@@ -131,12 +129,11 @@ class Mask:
     @property
     def sha256(self) -> str:
         """Hash of everything in the file, the same whatever the order of the items."""
-        return _digest(self._content())
+        return sha256_of(self._content())
 
     def save(self, path: str | Path) -> None:
         """Write the mask as JSON: how it was drawn, the ids of each pattern, and the hash."""
-        with replacing(path) as part:
-            part.write_text(json.dumps({**self._content(), "sha256": self.sha256}, indent=1, ensure_ascii=False))
+        write_sealed(path, self._content())
 
     @classmethod
     def load(cls, path: str | Path) -> Mask:
@@ -145,18 +142,7 @@ class Mask:
         Raises:
             DataError: If the file is missing, is no mask, or was changed after it was saved.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-        except ValueError as error:
-            raise DataError(f"{path}: is not a mask file; Mask.save writes them ({error}).") from error
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise DataError(f'{path}: is not a mask file; those begin with "format": "{_FORMAT}".')
-        if content.pop("sha256", None) != _digest(content):
-            raise DataError(
-                f"{path}: the hash does not fit the content, so the file was changed or damaged. Get a new copy."
-            )
+        content = read_sealed(path, _FORMAT, kind="mask file", writer="Mask.save")
         names = tuple(content["modalities"])
         groups = [(group["modalities"], group["items"]) for group in content["keeps"]]
         ids = np.array([item for _, items in groups for item in items], dtype=np.str_)
@@ -199,8 +185,3 @@ def _in_split(dataset: Dataset, split: str | None) -> NDArray[np.bool_]:
     if split is None:
         return np.ones(len(dataset), dtype=bool)
     return np.isin(dataset.ids, dataset.part(split).ids)
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -8,6 +8,7 @@ measure is a function.
 from amodal.metrics.average import average_precision, mean_average_precision
 from amodal.metrics.cutoff import ndcg_at, precision_at, recall_at
 from amodal.metrics.first import chance_hit, first_rank, hit_at, inp, median_rank, rsum
+from amodal.metrics.identities import identity_hit_at
 from amodal.metrics.labels import pack_labels
 from amodal.metrics.levels import Histograms
 from amodal.metrics.measurement import MEASURES, Measurement, measure, measure_scores
@@ -33,6 +34,7 @@ __all__ = [
     "hit_at",
     "holm",
     "identity",
+    "identity_hit_at",
     "inp",
     "judged",
     "mean_average_precision",

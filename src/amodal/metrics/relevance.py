@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from amodal.errors import DataError, ShapeError, UsageError
+from amodal.errors import DataError, ShapeError, UsageError, nearest
 from amodal.metrics.labels import pack_labels
 
 __all__ = [
@@ -119,25 +119,28 @@ class SharedLabels(Relevance):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SameGroup(Relevance):
-    """Relevant where two ids are equal; left out of the ranking where two places are equal as well.
+    """Relevant where two ids are equal; left out of the ranking where two places are equal too, or alone.
 
     Attributes:
         queries: Ids of the queries, int64, shape (q,).
         database: Ids of the database items, int64, shape (n,).
         query_places: Places of the queries, int64, or None where nothing is left out.
         database_places: Places of the database items, int64, or None.
+        whole_places: Whether everybody at the query's place is left out, not only the query's own id.
     """
 
     queries: NDArray[np.int64]
     database: NDArray[np.int64]
     query_places: NDArray[np.int64] | None = None
     database_places: NDArray[np.int64] | None = None
+    whole_places: bool = False
 
     def fill(self, rows: slice, columns: slice, out: NDArray[Any]) -> None:
         """Write the grades of a block."""
         out[...] = self.queries[rows, None] == self.database[None, columns]
         if self.query_places is not None and self.database_places is not None:
-            out <<= self.query_places[rows, None] == self.database_places[None, columns]  # 1 becomes 2: left out
+            here = self.query_places[rows, None] == self.database_places[None, columns]
+            out[here if self.whole_places else here & (out == 1)] = 2  # left out
 
     def describe(self) -> str:
         """How many ids each side has."""
@@ -233,6 +236,8 @@ def identity(
     database_ids: ArrayLike,
     query_places: ArrayLike | None = None,
     database_places: ArrayLike | None = None,
+    *,
+    leave_out: Literal["own", "place"] = "own",
 ) -> SameGroup:
     """Relevant where person or object are the same (``identity``), with the camera rule if places are given.
 
@@ -242,14 +247,18 @@ def identity(
         query_places: Place of each query. A database item of the same identity and the same place is taken out of that
             query's ranking. Cameras that look at one place share its number.
         database_places: Place of each database item.
+        leave_out: ``own``: what is taken out is the query's identity at the query's place, as above. ``place``:
+            everybody at that place is, as the evaluation of SYSU-MM01 does.
 
     Returns:
         The rule.
 
     Raises:
         ShapeError: If a side is no vector, or places and ids differ in length.
-        UsageError: If places are given for one side only.
+        UsageError: If places are given for one side only, or ``leave_out`` is unknown.
     """
+    if leave_out not in ("own", "place"):
+        raise UsageError(nearest(leave_out, ("own", "place"), what="camera rule"))
     if (query_places is None) != (database_places is None):
         raise UsageError("the camera rule needs the places of queries and of database items; only one side was given.")
     ids = _same("identity", query_ids, database_ids)
@@ -260,7 +269,13 @@ def identity(
         raise ShapeError(
             f"places have shape {places.shape} (queries, database), ids {ids.shape}; each id needs a place."
         )
-    return replace(ids, excludes=True, query_places=places.queries, database_places=places.database)
+    return replace(
+        ids,
+        excludes=True,
+        query_places=places.queries,
+        database_places=places.database,
+        whole_places=leave_out == "place",
+    )
 
 
 def judged(judgements: Any, threshold: float) -> Judgements:
