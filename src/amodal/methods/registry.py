@@ -12,22 +12,22 @@ __all__ = ["METHODS", "get", "names"]
 # slug -> module and class; modules are imported when asked for, so that listing names loads no torch
 METHODS: dict[str, tuple[str, str]] = {
     "agah": ("amodal.methods.hashing.agah", "AGAH"),
+    "cca_itq": ("amodal.methods.shallow.cca_itq", "CCAITQ"),
     "cibhash": ("amodal.methods.hashing.cibhash", "CIBHash"),
     "cich": ("amodal.methods.hashing.cich", "CICH"),
     "cich_paper": ("amodal.methods.hashing.cich_paper", "CICHPaper"),
     "cimon": ("amodal.methods.hashing.cimon", "CIMON"),
     "dadh": ("amodal.methods.hashing.dadh", "DADH"),
     "dch": ("amodal.methods.shallow.dch", "DCH"),
-    "dcmh": ("amodal.methods.hashing.dcmh", "DCMH"),
-    "ssah": ("amodal.methods.hashing.ssah", "SSAH"),
     "dchmt": ("amodal.methods.hashing.dchmt", "DCHMT"),
+    "dcmh": ("amodal.methods.hashing.dcmh", "DCMH"),
     "jimfh": ("amodal.methods.shallow.jimfh", "JIMFH"),
-    "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
-    "seph": ("amodal.methods.shallow.seph", "SePH"),
-    "ucmfh": ("amodal.methods.hashing.ucmfh", "UCMFH"),
-    "cca_itq": ("amodal.methods.shallow.cca_itq", "CCAITQ"),
     "label_contrastive": ("amodal.methods.hashing.label_contrastive", "LabelContrastive"),
     "label_regression": ("amodal.methods.shallow.label_regression", "LabelRegression"),
+    "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
+    "seph": ("amodal.methods.shallow.seph", "SePH"),
+    "ssah": ("amodal.methods.hashing.ssah", "SSAH"),
+    "ucmfh": ("amodal.methods.hashing.ucmfh", "UCMFH"),
 }
 
 
