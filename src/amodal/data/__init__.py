@@ -7,7 +7,9 @@ from amodal.data.incompleteness import incomplete, unalign
 from amodal.data.labels import Labels
 from amodal.data.mask import Mask
 from amodal.data.mechanisms import MECHANISMS
+from amodal.data.noise import WrongLabels
 from amodal.data.observations import Observations
+from amodal.data.pairing import WrongPairs
 from amodal.data.pictures import openable
 from amodal.data.readers import READERS, pick, read, save_archive
 from amodal.data.settings import NAMED as SETTINGS
@@ -25,6 +27,8 @@ __all__ = [
     "Mask",
     "Observations",
     "Summary",
+    "WrongLabels",
+    "WrongPairs",
     "check",
     "describe",
     "draw",
