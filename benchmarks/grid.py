@@ -187,7 +187,7 @@ def collect(out: Path) -> None:
         "",
         "Written by `python benchmarks/grid.py`; every run is a line of `grid.csv`. mAP over all held-out items,",
         "tie-aware, mean of image->text and text->image, mean ± sample sd over seeds. Defaults throughout. p: paired",
-        "t-test over seeds of the means over data sets, Holm's correction within a table. label_regression, the control,",
+        "t-test over seeds of the means over data sets, Holm's correction in a table. label_regression, the control,",
         "is real-valued; the rest are codes. ucmfh is its variant that encodes each side alone.",
         "",
     ]
