@@ -9,3 +9,6 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMB
     os.environ[name] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["AMODAL_CACHE"] = tempfile.mkdtemp(prefix="amodal-test-cache-")
+
+from tests.index.backends import backend, durable  # noqa: E402, F401  after the settings above
+from tests.index.servers import postgres  # noqa: E402, F401

@@ -1,11 +1,7 @@
 """The conformance suite of indexes: every backend must answer exactly as a full scan with a full sort does.
 
-A new backend adds one row to BACKENDS, and its scheme may then be registered.
+A new backend adds one row to BACKENDS in tests/index/backends.py, and its scheme may then be registered.
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,32 +12,10 @@ import amodal.index
 from amodal.codes import BinaryCodes, Embeddings
 from amodal.errors import AmodalError, DataError, IndexMismatch, ShapeError, UsageError
 from amodal.index import Field, IndexSpec, id_of
+from tests.index.backends import BACKENDS
 from tests.oracles.nearest import hamming, nearest
 
-
-@dataclass(frozen=True)
-class Backend:
-    """How to reach an empty place for an index, and whether it outlives its handle."""
-
-    url: Callable[[Path], str]
-    durable: bool
-
-
-BACKENDS = {
-    "file": Backend(lambda folder: str(folder / "codes.amodal"), durable=True),
-    "memory": Backend(lambda folder: "memory:", durable=False),
-}
 ATTRIBUTES = {"modality": "str", "year": "int", "weight": "float", "public": "bool"}
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    return BACKENDS[request.param]
-
-
-@pytest.fixture
-def durable(backend):
-    return backend if backend.durable else pytest.skip("this kind of index does not outlive its handle")
 
 
 @pytest.fixture

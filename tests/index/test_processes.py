@@ -32,11 +32,11 @@ def start():
         process.communicate()
 
 
-def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(tmp_path, start):
-    url = str(tmp_path / "codes.amodal")
+def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(durable, tmp_path, start):
+    url = durable.url(tmp_path)
     rng = np.random.default_rng(0)
     acknowledged = 0
-    for _ in range(10):
+    for _ in range(durable.kills):
         writer, (word, count, found) = start("write", url)
         assert word == "ready"
         assert int(count) % BATCH == 0
@@ -60,8 +60,8 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(tmp_path, start)
         index.add([len(ids)], vectors[:1])
 
 
-def test_a_reader_beside_a_writer_sees_whole_writes_only(tmp_path, start):
-    url = str(tmp_path / "codes.amodal")
+def test_a_reader_beside_a_writer_sees_whole_writes_only(durable, tmp_path, start):
+    url = durable.url(tmp_path)
     with amodal.index.open(url, create=SPEC) as index:
         index.add(range(200), np.zeros((200, 8), np.uint8), {"batch": 0})
         reader, _ = start("read", url)
@@ -84,8 +84,10 @@ def test_a_reader_beside_a_writer_sees_whole_writes_only(tmp_path, start):
     assert len(set(distances)) > 30
 
 
-def test_one_writer_at_a_time(tmp_path, start):
-    url = str(tmp_path / "codes.amodal")
+def test_one_writer_at_a_time(durable, tmp_path, start):
+    if durable.server:
+        pytest.skip("a server takes several writers")
+    url = durable.url(tmp_path)
     writer, _ = start("write", url)
     with pytest.raises(UsageError, match=r"open for writing elsewhere.*readonly=True"):
         amodal.index.open(url)
@@ -95,3 +97,22 @@ def test_one_writer_at_a_time(tmp_path, start):
     writer.wait()
     with amodal.index.open(url), pytest.raises(UsageError, match="one writer at a time"):
         amodal.index.open(url, create=IndexSpec("binary", bits=8))
+
+
+def test_several_writers_of_one_server(durable, tmp_path, start):
+    if not durable.server:
+        pytest.skip("a file has one writer at a time")
+    url = durable.url(tmp_path)
+    with amodal.index.open(url, create=SPEC) as index:
+        writer, _ = start("write", url)  # ids from 0
+        far = np.arange(10**9, 10**9 + 20 * BATCH).reshape(20, BATCH)
+        for ids in far:
+            index.add(ids, vectors_of(ids), {"batch": -1})
+        acknowledged = (int(writer.stdout.readline().split()[1]) + 1) * BATCH
+        writer.kill()
+        writer.wait()
+        held = index.ids()
+        np.testing.assert_array_equal(held[-far.size :], far.ravel())
+        np.testing.assert_array_equal(held[: -far.size], np.arange(len(held) - far.size))
+        assert acknowledged <= len(held) - far.size
+        assert index.search(vectors_of([10**9 + 7]), 1).ids.tolist() == [[10**9 + 7]]

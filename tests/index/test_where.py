@@ -83,6 +83,7 @@ def test_what_is_no_filter(text, words):
         ("year < None", "type int"),
         ("year in [1, 'x']", "'x'"),
         ("year == 9223372036854775808", "64 bits"),
+        (Field("year") < float("nan"), "NaN"),
         ({"year": {"~": 1}}, 'unknown operator "~"'),
         ({"year": list(range(30_001))}, "at most 30000"),
         (" or ".join(f"year == {year}" for year in range(300)), "use in"),

@@ -16,14 +16,27 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
-from amodal.errors import IndexMismatch, UsageError, nearest
-from amodal.index.base import Entry, Index
+from amodal.errors import IndexMismatch, MissingExtra, UsageError, nearest
+from amodal.index.base import Entry, Index, IndexUnavailable
 from amodal.index.batch import id_of
 from amodal.index.hits import Hits
 from amodal.index.spec import IndexSpec
 from amodal.index.where import Field, Where
 
-__all__ = ["Entry", "Field", "Hits", "Index", "IndexSpec", "Opener", "Where", "id_of", "open", "register", "schemes"]
+__all__ = [
+    "Entry",
+    "Field",
+    "Hits",
+    "Index",
+    "IndexSpec",
+    "IndexUnavailable",
+    "Opener",
+    "Where",
+    "id_of",
+    "open",
+    "register",
+    "schemes",
+]
 
 
 class Opener(Protocol):
@@ -46,7 +59,8 @@ def open(  # the name is right behind "amodal.index."
     """Open an index, or make it.
 
     Args:
-        url: A path or ``file:path`` (a folder), or ``memory:`` (gone when closed).
+        url: A path or ``file:path`` (a folder); ``memory:`` (gone when closed); or
+            ``postgresql://user@host:5432/database?table=photos``.
         create: Make the index with this specification if there is none; if there is one, it must have the same.
         readonly: Refuse to write. Any number of readers may be open beside one writer.
         fingerprint: Of the model that will ask; must be that of the index. None asks nothing.
@@ -58,6 +72,8 @@ def open(  # the name is right behind "amodal.index."
         UsageError: If the scheme is unknown, there is no index and ``create`` is None, or another writer has it open.
         IndexMismatch: If specification or fingerprint differ; says both values.
         DataError: If the index is damaged or cannot be made.
+        IndexUnavailable: If the server that keeps it cannot be reached.
+        MissingExtra: If the package that reaches the server is not installed.
 
     Example:
         >>> with open("memory:", create=IndexSpec("binary", bits=64)) as index:
@@ -124,5 +140,14 @@ def _open_memory(url: str, *, create: IndexSpec | None, readonly: bool) -> Index
     return FlatIndex(None, create=create, readonly=readonly)
 
 
+def _open_postgresql(url: str, *, create: IndexSpec | None, readonly: bool) -> Index:
+    try:
+        from amodal.index.postgres import PostgresIndex
+    except ImportError as error:
+        raise MissingExtra("psycopg", "postgres") from error
+    return PostgresIndex(url, create=create, readonly=readonly)
+
+
 register("file", _open_file)
 register("memory", _open_memory)
+register("postgresql", _open_postgresql)

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,30 @@ class Batch:
                 raise UsageError(nearest(name, spec.attributes, what="attribute"))
         columns = {name: _column(name, kind, given.get(name), len(numbers)) for name, kind in spec.attributes.items()}
         return cls(numbers, keys, rows, columns)
+
+    def piece(self, start: int, stop: int) -> Batch:
+        """The entries from ``start`` up to ``stop``."""
+        part = slice(start, stop)
+        keys = None if self.keys is None else self.keys[part]
+        return Batch(self.ids[part], keys, self.vectors[part], {n: column[part] for n, column in self.columns.items()})
+
+    def check_against(self, known: Mapping[int, str | None], *, replace: bool) -> None:
+        """Refuse what may not be written beside what exists.
+
+        Args:
+            known: The ids of this batch that exist, with their external ids.
+            replace: Whether an entry may replace the one of the same external id.
+
+        Raises:
+            DataError: If an id exists (without ``replace``), or belongs to another external id.
+        """
+        given = zip(self.ids.tolist(), self.keys or repeat(None), strict=False)
+        meeting = [(key or number, known[number] or number) for number, key in given if number in known]
+        for new, old in meeting:
+            if new != old:
+                raise DataError(f"ids {new!r} and {old!r} have the same number in every index; rename one of them.")
+        if meeting and not replace:
+            raise DataError(f"id {meeting[0][0]!r} exists already; use upsert to replace it.")
 
 
 def id_of(key: str) -> int:
@@ -126,9 +151,18 @@ def _column(name: str, kind: str, given: Any, count: int) -> list[Scalar]:
         _encoded("".join(present))
     elif kind == "int" and present and not -(2**63) <= min(present) <= max(present) < 2**63:
         raise DataError(f'attribute "{name}" holds an integer that does not fit 64 bits.')
-    elif kind == "float" and any(map(math.isnan, present)):
-        raise DataError(f'attribute "{name}" holds NaN; write None where there is no value.')
+    elif kind == "float":
+        if any(map(math.isnan, present)):
+            raise DataError(f'attribute "{name}" holds NaN; write None where there is no value.')
+        return [None if value is None else _double(name, value) for value in values]
     return values
+
+
+def _double(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise DataError(f'attribute "{name}" holds an integer beyond every float.') from None
 
 
 def _encoded(text: str) -> bytes:

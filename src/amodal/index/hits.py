@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from amodal.errors import ShapeError
+from amodal.index.spec import IndexSpec
 
 __all__ = ["Hits"]
 
@@ -56,6 +58,16 @@ class Hits:
         all_ids[:, : ids.shape[1]][real] = ids[real]
         all_distances[:, : ids.shape[1]][real] = distances[real]
         return cls(all_ids, all_distances, found)
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[tuple[ArrayLike, ArrayLike]], k: int, spec: IndexSpec) -> Hits:
+        """Hits of width k from each query's own ids and distances, sorted and at most k."""
+        found = np.array([np.size(ids) for ids, _ in rows], np.int64)
+        ids = np.full((len(rows), int(found.max(initial=0))), -1, np.int64)
+        distances = np.zeros(ids.shape, np.int32 if spec.kind == "binary" else np.float32)
+        for q, (own_ids, own_distances) in enumerate(rows):
+            ids[q, : found[q]], distances[q, : found[q]] = own_ids, own_distances
+        return cls.padded(ids, distances, found, k)
 
     def __len__(self) -> int:
         return len(self.found)

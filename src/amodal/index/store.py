@@ -153,8 +153,10 @@ class Catalogue:
                 for start in range(0, len(batch.ids), step):
                     piece = slice(start, start + step)
                     self._log(batch.ids[piece], batch.vectors[piece].tobytes())
-        except _ConflictError:
-            raise DataError(self._conflict(batch)) from None
+        except _ConflictError:  # what was there before is known again
+            known = self._db.execute(f"SELECT id, key FROM entries WHERE {_THESE}", [_json(batch.ids)])  # noqa: S608
+            batch.check_against(dict(known), replace=replace)
+            raise
 
     def delete(self, ids: NDArray[np.int64]) -> int:
         """Remove the entries of these ids that exist, in one transaction; return how many."""
@@ -246,20 +248,6 @@ class Catalogue:
 
     def _log(self, ids: NDArray[np.int64], vectors: bytes | None) -> None:
         self._db.execute("INSERT INTO changes (ids, vectors) VALUES (?, ?)", [ids.tobytes(), vectors])
-
-    def _conflict(self, batch: Batch) -> str:
-        """Why a batch could not be written; called after it was rolled back."""
-        keys = batch.keys or repeat(None)
-        known = dict(self._db.execute(f"SELECT id, key FROM entries WHERE {_THESE}", [_json(batch.ids)]))  # noqa: S608
-        meeting = [
-            (key or number, known[number] or number)
-            for number, key in zip(batch.ids.tolist(), keys, strict=False)
-            if number in known
-        ]
-        for new, old in meeting:
-            if new != old:
-                return f"ids {new!r} and {old!r} have the same number in every index; rename one of them."
-        return f"id {meeting[0][0]!r} exists already; use upsert to replace it."
 
 
 def _json(ids: NDArray[np.int64]) -> str:

@@ -14,6 +14,7 @@ and ``not year < 1990`` therefore true. Texts are ordered by code point.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -225,6 +226,8 @@ def _check_value(attribute: str, operator: str, value: Scalar, attributes: Mappi
     numbers = (int, float)
     if type(value) not in (numbers if kind in ("int", "float") else ATTRIBUTE_TYPES[kind]):
         raise UsageError(f'attribute "{attribute}" is of type {kind}; it cannot be compared ({operator}) to {value!r}.')
+    if isinstance(value, float) and math.isnan(value):
+        raise UsageError(f'attribute "{attribute}" cannot be compared to NaN; where there is no value it is None.')
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise UsageError(f'attribute "{attribute}": {value} does not fit 64 bits.')
 
