@@ -1,5 +1,6 @@
 """Data with gaps: items, observations, labels, readers, and incompleteness as a pure function."""
 
+from amodal.data.confounding import cue_agreement, cue_directions, plant_directions, plant_words
 from amodal.data.dataset import Dataset
 from amodal.data.drawing import draw
 from amodal.data.findings import Finding, check
@@ -30,12 +31,16 @@ __all__ = [
     "WrongLabels",
     "WrongPairs",
     "check",
+    "cue_agreement",
+    "cue_directions",
     "describe",
     "draw",
     "hold_out",
     "incomplete",
     "openable",
     "pick",
+    "plant_directions",
+    "plant_words",
     "random_split",
     "read",
     "save_archive",
