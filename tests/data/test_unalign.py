@@ -44,6 +44,15 @@ def test_only_the_named_split_is_taken_apart():
     assert apart.part("train").presence().all(axis=1).sum() == 20
 
 
+def test_the_order_of_the_items_does_not_matter_and_shares_are_nested():
+    data, order = toy(60), np.random.default_rng(0).permutation(60)
+    (one, truth), (other, again) = unalign(data, 0.3, seed=4), unalign(data.take(order), 0.3, seed=4)
+    assert sorted(one.ids) == sorted(other.ids)
+    assert dict(zip(one.ids, truth, strict=True)) == dict(zip(other.ids, again, strict=True))
+    more = unalign(data, 0.5, seed=4)[0]
+    assert set(one.ids[one.labels.known]) < set(more.ids[more.labels.known])
+
+
 def test_gaps_stay_gaps():
     apart, _ = unalign(incomplete(toy(100), "hard"), 0.0)
     assert len(apart) == 110
