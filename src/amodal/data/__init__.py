@@ -12,7 +12,7 @@ from amodal.data.noise import WrongLabels
 from amodal.data.observations import Observations
 from amodal.data.pairing import WrongPairs
 from amodal.data.pictures import openable
-from amodal.data.readers import READERS, pick, read, save_archive
+from amodal.data.readers import READERS, pick, read, regdb_trial, save_archive
 from amodal.data.settings import NAMED as SETTINGS
 from amodal.data.splits import hold_out, random_split
 from amodal.data.summary import Summary, describe
@@ -43,6 +43,7 @@ __all__ = [
     "plant_words",
     "random_split",
     "read",
+    "regdb_trial",
     "save_archive",
     "toy",
     "unalign",

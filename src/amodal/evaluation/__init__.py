@@ -10,15 +10,21 @@ from amodal.evaluation.evaluate import (
     evaluate_codes,
     save_codes,
 )
+from amodal.evaluation.gallery import GALLERY_PROTOCOLS, GalleryProtocol
+from amodal.evaluation.gallery import get as get_gallery_protocol
 from amodal.evaluation.protocol import PROTOCOLS, Protocol
 from amodal.evaluation.protocol import get as get_protocol
+from amodal.evaluation.reidentification import GalleryEvaluation, evaluate_gallery, evaluate_gallery_codes
 from amodal.evaluation.results import environment, read_record, record
 
 __all__ = [
     "CONTROL",
+    "GALLERY_PROTOCOLS",
     "PROTOCOLS",
     "Arrangement",
     "Evaluation",
+    "GalleryEvaluation",
+    "GalleryProtocol",
     "Protocol",
     "arrange",
     "encode_items",
@@ -27,6 +33,9 @@ __all__ = [
     "evaluate",
     "evaluate_codes",
     "evaluate_control",
+    "evaluate_gallery",
+    "evaluate_gallery_codes",
+    "get_gallery_protocol",
     "get_protocol",
     "read_record",
     "record",
