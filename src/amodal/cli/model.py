@@ -12,6 +12,7 @@ import typer
 from amodal.cli.console import bars, emit, left_out, note, table
 from amodal.cli.data import load
 from amodal.cli.options import Data, Force, Json, Modalities, Sets, Skip, assignments
+from amodal.cli.serve import search_server
 from amodal.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def delete(model: Model, ids: Annotated[list[str], typer.Argument(help="Ids of i
 
 
 def search(
-    model: Model,
+    model: Annotated[Path | None, typer.Argument(help="A folder that fit has written; none with --server.")] = None,
     text: Annotated[str | None, typer.Option(help="Search by words (the modality text).")] = None,
     image: Annotated[Path | None, typer.Option(help="Search by a picture file (the modality image).")] = None,
     id: Annotated[str | None, typer.Option("--id", help="Search by an indexed item.")] = None,
@@ -236,11 +237,23 @@ def search(
     k: Annotated[int, typer.Option("-k", "--k", help="How many items.")] = 10,
     where: Annotated[str | None, typer.Option(help="Only items for which this holds: 'year >= 1990'.")] = None,
     radius: Annotated[float | None, typer.Option(help="Only items at most this far.")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Ask a service: http://127.0.0.1:8765. Its key is read from AMODAL_KEY.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with the pictures found.")] = None,
     json: Json = False,
 ) -> None:
     """Find the nearest items by words, a picture or an item."""
     asked, content = _query(text, image, id, by)
+    if (model is None) == (server is None):
+        raise UsageError("search a model's folder, or a service with --server; name exactly one of them.")
+    if server is not None:
+        if html is not None:
+            raise UsageError("--html writes a page from pictures on this machine; a service has a page of its own.")
+        search_server(server, asked, content, picture=image is not None, into=into, k=k, where=where, radius=radius,
+                      json=json)  # fmt: skip
+        return
+    assert model is not None  # noqa: S101 - just checked
     with _open(model) as shop:
         codes = None if id is not None else shop.encode(content, asked)
         matches = shop.search(k=k, into=into, where=where, radius=radius, id=id, vector=codes)

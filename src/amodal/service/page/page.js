@@ -1,0 +1,394 @@
+// The page: brings what is shown in line with the address, and turns what people do into addresses.
+
+import { Problem, ask, useKey } from "./api.js";
+import { bounded, read, toggled, where, write } from "./address.js";
+import { card, chips, el, item, nameOf, range, suggestion, view } from "./view.js";
+
+const PAGE = 24; // results at a time
+const KEPT = 20; // answers kept for the back button
+const MOST_CHIPS = 8; // of one field
+
+const at = (id) => document.getElementById(id);
+const model = {}; // what /v1/model says
+const index = {}; // what /v1/index says
+const pictures = new Map(); // name to file: pictures searched by, as long as the tab lives
+const answers = new Map(); // address of a search to its results so far
+let seen = { base: "", fields: new Map() }; // values that the results of one query had, for the chips
+let current = ""; // address of the search that is shown
+let searching = new AbortController();
+let opening = new AbortController();
+
+// ---- from the address to the page
+
+async function start() {
+  const [theModel, theIndex] = await Promise.all([ask("/v1/model"), ask("/v1/index")]);
+  Object.assign(model, theModel);
+  Object.assign(index, theIndex);
+  const kinds = Object.values(model.modalities).map((one) => one.kind);
+  const size = index.bits ? `${index.bits}-bit codes` : `${index.dim} numbers each`;
+  at("about").textContent = `${model.name}, ${size}, ${index.entries.toLocaleString("en")} entries`;
+  at("words").disabled = !kinds.includes("text");
+  at("words").placeholder = kinds.includes("text") ? "Describe what you look for" : "This model reads no words";
+  at("file").disabled = !kinds.includes("picture");
+  const choice = (value, text) => el("label", {}, el("input", { type: "radio", name: "into", value }), el("span", {}, text));
+  at("into").append(choice("", "anything"), ...Object.keys(model.modalities).map((name) => choice(name, name)));
+  at("into").hidden = false;
+  at("filters").open = matchMedia("(min-width: 40rem)").matches;
+  await show();
+}
+
+async function show() {
+  if (!model.modalities) return;
+  const state = read(location.search);
+  const search = write({ ...state, item: "" });
+  if (search !== current) await attempt(() => showSearch(state, search));
+  await attempt(() => showItem(state));
+}
+
+async function showSearch(state, search) {
+  searching.abort();
+  searching = new AbortController();
+  const { signal } = searching;
+  current = search;
+  at("key").hidden = true;
+  at("problem").replaceChildren();
+  showQuestion(state, signal);
+  if (!answers.has(search) && state.by) {
+    at("results").setAttribute("aria-busy", "true");
+    at("count").textContent = "Searching …";
+    at("more").hidden = true;
+    try {
+      remember(search, await ask("/v1/search", { body: question(state), signal }));
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      current = "";
+      at("count").textContent = "";
+      at("results").replaceChildren();
+      showFilters(state);
+      throw error;
+    } finally {
+      if (!signal.aborted) at("results").removeAttribute("aria-busy");
+    }
+  }
+  at("results").replaceChildren();
+  showAnswer(state, answers.get(search), 0, signal);
+  if (document.activeElement === document.body && state.by) at("count").focus({ preventScroll: true });
+}
+
+/** The form, as the address says it. */
+function showQuestion(state, signal) {
+  at("words").value = state.by === "text" ? state.what : "";
+  for (const choice of at("into").querySelectorAll("input")) choice.checked = choice.value === state.into;
+  document.title = state.by ? `${told(state)} · amodal` : "amodal";
+  const query = at("query");
+  query.hidden = !["like", "picture"].includes(state.by);
+  query.replaceChildren();
+  if (query.hidden) return;
+  const remove = el("a", { class: "button", href: write({ ...state, by: "", what: "" }) }, "Remove");
+  const thumb = el("div", { class: "thumb" });
+  query.append(thumb, el("p", {}, told(state)), remove);
+  const file = pictures.get(state.what);
+  if (state.by === "picture" && file) {
+    const address = URL.createObjectURL(file);
+    const image = el("img", { src: address, alt: "the picture searched by" });
+    image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+    thumb.append(image);
+  } else if (state.by === "like") {
+    // if this fails, so does the search, which tells why
+    ask(`/v1/items/${encodeURIComponent(state.what)}`, { signal }).then((shown) => {
+      query.querySelector("p").textContent = `What is like ${nameOf(shown)}`;
+      thumb.append(view(shown.parts[0], nameOf(shown), { size: 128, signal }));
+    }, () => {});
+  }
+}
+
+/** A search in a few words. */
+function told(state) {
+  return { text: `“${state.what}”`, like: `what is like ${state.what}`, picture: `the picture ${state.what}` }[state.by];
+}
+
+/** The body of a search. */
+function question(state) {
+  const asked = { k: PAGE, into: state.into || undefined, where: where(state, index.attributes) };
+  if (state.by === "text") return { by: "text", text: state.what, ...asked };
+  if (state.by === "like") return { by: "id", id: state.what, ...asked };
+  if (!pictures.has(state.what)) throw new Problem(`The picture ${state.what} was known only to the tab that searched by it. Choose it once more.`);
+  const form = new FormData();
+  form.set("request", JSON.stringify({ by: "picture", ...asked }));
+  form.set("picture", pictures.get(state.what));
+  return form;
+}
+
+function remember(search, { matches, next }) {
+  const before = answers.get(search)?.matches ?? [];
+  answers.delete(search);
+  answers.set(search, { matches: [...before, ...matches], next });
+  if (answers.size > KEPT) answers.delete(answers.keys().next().value);
+}
+
+/** The results from one on; those before are there already. */
+function showAnswer(state, answer, from, signal) {
+  at("welcome").hidden = Boolean(state.by);
+  at("more").hidden = !answer?.next;
+  if (!state.by) {
+    at("count").textContent = "";
+    showWelcome();
+  } else {
+    const { length } = answer.matches;
+    const results = `${answer.next ? "The first " : ""}${length || "No"} ${length === 1 ? "result" : "results"}`;
+    at("count").textContent = `${results} for ${told(state)}`;
+    at("results").append(...answer.matches.slice(from).map((match) => card(match, { state, model, index, signal })));
+    learn(state, answer.matches);
+  }
+  rove(at("results").children[from]);
+  showFilters(state);
+}
+
+function showWelcome() {
+  const can = Object.entries(model.modalities).map(([name]) => name);
+  at("welcome").replaceChildren(
+    el("p", { class: "lead" }, `Search by words, or drop a picture anywhere on this page. Found is what is nearest, in ${can.join(" or ")}, also where the other side is missing.`),
+  );
+  if (model.classes.length && !at("words").disabled) {
+    const links = model.classes.slice(0, 12).map((name) => el("a", { class: "chip", href: write({ by: "text", what: name }) }, name));
+    at("welcome").append(el("p", { class: "chips" }, el("span", { class: "note" }, "Try"), ...links));
+  }
+}
+
+// ---- filters
+
+/** Take note of the values that results have; those of another query are forgotten. */
+function learn(state, matches) {
+  const base = `${state.by}:${state.what}:${state.into}`;
+  if (seen.base !== base) seen = { base, fields: new Map() };
+  for (const { labels, attributes } of matches) {
+    const said = { ...(labels.length ? { labels: labels.join("\u001f") } : {}), ...attributes };
+    for (const [field, value] of Object.entries(said)) {
+      if (typeof value !== "string" && typeof value !== "boolean") continue;
+      if (!seen.fields.has(field)) seen.fields.set(field, new Set());
+      seen.fields.get(field).add(`${value}`);
+    }
+  }
+}
+
+/** Chips of the fields that divide what was found, and of what is filtered by already. */
+function showFilters(state) {
+  const focused = document.activeElement?.dataset ?? {};
+  const fields = new Map();
+  for (const [field, values] of seen.fields) if (values.size > 1 && values.size <= MOST_CHIPS) fields.set(field, new Set(values));
+  for (const [field, values] of state.is) fields.set(field, new Set([...(fields.get(field) ?? []), ...values]));
+  const numbers = Object.keys(index.attributes).filter((field) => ["int", "float"].includes(index.attributes[field]));
+  const box = at("filters").querySelector("div");
+  box.replaceChildren(...chips(fields, state), ...numbers.map((field) => range(field, state)));
+  const used = [...state.is.values()].flat().length + state.from.size + state.to.size;
+  at("filters").querySelector("summary").textContent = used ? `Filters (${used})` : "Filters";
+  at("filters").hidden = !state.by || !box.childElementCount;
+  // the control that was just used was made anew
+  const same = (one) => one.dataset.field === focused.field && one.dataset.value === focused.value && one.dataset.bound === focused.bound;
+  if (focused.field) [...box.querySelectorAll("button, input")].find(same)?.focus();
+}
+
+// ---- an item
+
+async function showItem(state) {
+  const dialog = at("item");
+  opening.abort();
+  if (!state.item) {
+    dialog.close();
+    return;
+  }
+  opening = new AbortController();
+  const { signal } = opening;
+  const address = `/v1/items/${encodeURIComponent(state.item)}`;
+  let shown;
+  try {
+    shown = await ask(address, { signal });
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    dialog.close();
+    throw error;
+  }
+  dialog.replaceChildren(...item(shown, { model, signal }));
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+  for (const lacked of shown.lacks) {
+    const place = el("p", { class: "note", role: "status" }, `No ${lacked}. Looking for a suggestion …`);
+    dialog.append(place);
+    ask(`${address}?imagine=${encodeURIComponent(lacked)}&k=3`, { signal }).then(
+      ({ imagined }) => place.replaceWith(suggestion(lacked, imagined, { state, model, index, signal })),
+      (error) => {
+        if (error.name !== "AbortError") place.textContent = `No ${lacked}, and no suggestion. ${error.message}`;
+      },
+    );
+  }
+}
+
+function closeItem() {
+  if (history.state?.opened) history.back();
+  else go({ ...read(location.search), item: "" }, { replace: true });
+}
+
+// ---- from what people do to the address
+
+function go(state, { replace = false, fresh = false } = {}) {
+  const address = write(state);
+  const opened = Boolean(state.item) && (!replace || history.state?.opened === true);
+  if (fresh) {
+    answers.delete(address);
+    current = "";
+  }
+  history[replace ? "replaceState" : "pushState"]({ opened }, "", address);
+  const moved = write({ ...state, item: "" }) !== current;
+  if (moved) scrollTo(0, 0);
+  return show();
+}
+
+/** Run what may fail, and tell of it; a key is asked for where one is needed. */
+async function attempt(work) {
+  try {
+    await work();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (!(error instanceof Problem)) throw error;
+    if (error.status === 401) {
+      at("key").hidden = false;
+      at("key-why").textContent = error.message;
+      at("key-field").focus();
+      return;
+    }
+    const again = el("button", { type: "button", class: "button" }, "Try again");
+    again.addEventListener("click", retry);
+    at("problem").replaceChildren(el("p", {}, error.message), again);
+  }
+}
+
+function retry() {
+  at("problem").replaceChildren();
+  at("key").hidden = true;
+  current = "";
+  return model.modalities ? show() : attempt(start);
+}
+
+/** Search by the first picture among files. */
+function byPicture(files) {
+  const file = [...files].find((one) => one.type.startsWith("image/"));
+  if (at("file").disabled) return;
+  if (!file) {
+    at("problem").replaceChildren(el("p", {}, `${files[0]?.name ?? "What was given"} is no picture. Give a PNG, JPEG or WebP file.`));
+    return;
+  }
+  let name = file.name;
+  for (let n = 2; pictures.has(name); n++) name = `${file.name} (${n})`;
+  pictures.set(name, file);
+  go({ ...read(location.search), by: "picture", what: name, item: "" });
+}
+
+at("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const what = at("words").value.trim();
+  if (what) go({ ...read(location.search), by: "text", what, item: "" }, { fresh: true });
+});
+at("into").addEventListener("change", (event) => go({ ...read(location.search), into: event.target.value }));
+at("filters").addEventListener("click", ({ target }) => {
+  if (target.dataset.value !== undefined) go(toggled(read(location.search), target.dataset.field, target.dataset.value));
+});
+at("filters").addEventListener("change", ({ target }) => go(bounded(read(location.search), target.dataset.bound, target.dataset.field, target.value)));
+at("file").addEventListener("change", ({ target }) => {
+  byPicture(target.files);
+  target.value = "";
+});
+at("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(at("key-field").value.trim());
+  at("key-field").value = "";
+  retry();
+});
+at("more").addEventListener("click", () =>
+  attempt(async () => {
+    const [search, { signal }] = [current, searching];
+    const { matches, next } = answers.get(search);
+    at("more").disabled = true;
+    try {
+      remember(search, await ask("/v1/search", { body: { by: "cursor", cursor: next, k: PAGE }, signal }));
+    } finally {
+      at("more").disabled = false;
+    }
+    showAnswer(read(location.search), answers.get(search), matches.length, signal);
+    at("results").children[matches.length]?.querySelector("a").focus({ preventScroll: true });
+  }),
+);
+at("item").addEventListener("cancel", (event) => {
+  event.preventDefault();
+  closeItem();
+});
+at("item").addEventListener("click", ({ target }) => {
+  if (target === at("item") || "close" in target.dataset) closeItem();
+});
+addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[href^='?']");
+  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  const state = read(link.search);
+  // one step back closes an item, however many were looked at
+  go(state, { replace: Boolean(state.item && read(location.search).item) });
+});
+addEventListener("popstate", show);
+
+// ---- pictures dropped and pasted
+
+let within = 0; // elements entered and not left by what is dragged
+const carriesFile = (event) => event.dataTransfer?.types.includes("Files");
+addEventListener("dragenter", (event) => {
+  if (carriesFile(event)) at("drop").hidden = ++within === 0;
+});
+addEventListener("dragleave", (event) => {
+  if (carriesFile(event)) at("drop").hidden = --within <= 0;
+});
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  within = 0;
+  at("drop").hidden = true;
+  if (carriesFile(event)) byPicture(event.dataTransfer.files);
+});
+addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) byPicture(event.clipboardData.files);
+});
+
+// ---- keys
+
+/** Let Tab reach one result only, and what belongs to it; arrows move on. */
+function rove(one) {
+  if (!one) return;
+  for (const other of at("results").children) for (const link of other.querySelectorAll("a")) link.tabIndex = other === one ? 0 : -1;
+}
+
+/** The place that an arrow key leads to from a place among cards. */
+function beside(cards, place, key) {
+  const tops = cards.map((one) => one.offsetTop);
+  const columns = Math.max(1, tops.filter((top) => top === tops[0]).length);
+  return { ArrowRight: place + 1, ArrowLeft: place - 1, ArrowDown: place + columns, ArrowUp: place - columns, Home: 0, End: cards.length - 1 }[key];
+}
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || at("item").open) return;
+  const typing = ["INPUT", "TEXTAREA"].includes(event.target.tagName);
+  const cards = [...at("results").children];
+  const place = cards.indexOf(event.target.closest?.("#results > li"));
+  if (event.key === "/" && !typing) {
+    event.preventDefault();
+    at("words").select();
+  } else if (event.key === "ArrowDown" && event.target === at("words") && cards.length) {
+    event.preventDefault();
+    cards[0].querySelector("a").focus();
+  } else if (place >= 0) {
+    if (event.key === "Escape") return at("words").select();
+    const next = beside(cards, place, event.key);
+    if (next === undefined) return;
+    event.preventDefault();
+    cards[next]?.querySelector("a").focus();
+  }
+});
+at("results").addEventListener("focusin", ({ target }) => rove(target.closest("li")));
+
+attempt(start);

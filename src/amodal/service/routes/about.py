@@ -1,0 +1,87 @@
+"""What answers: the model, the index, whether it is well; and letting another model answer."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from amodal.service.answers import PROBLEMS, Serving, answer
+from amodal.service.generation import Generation
+from amodal.service.messages import IndexInfo, ModalityInfo, ModelInfo, Swapped, Well
+from amodal.service.problems import Problem
+
+__all__ = ["router"]
+
+router = APIRouter(responses=PROBLEMS, tags=["about"])
+
+
+@router.get("/v1/model", response_model=ModelInfo)
+async def model(service: Serving) -> Response:
+    """What the model is and takes."""
+    generation = service.generation
+    method = generation.reader.method
+    return answer(
+        ModelInfo(
+            method=method.card.slug,
+            name=method.card.name,
+            summary=method.card.summary,
+            fingerprint=generation.id,
+            imputes=method.card.imputes,
+            explains=False,
+            modalities={
+                name: ModalityInfo.model_validate({"kind": generation.kind(name), "width": width})
+                for name, width in generation.widths().items()
+            },
+            classes=list(method.classes_),
+            generation=generation.id,
+            loaded=generation.loaded,
+        )
+    )
+
+
+@router.get("/v1/index", response_model=IndexInfo)
+async def index(service: Serving) -> Response:
+    """What the index holds."""
+
+    def work(generation: Generation) -> IndexInfo:
+        found = generation.index
+        return IndexInfo(
+            kind=found.spec.kind,
+            bits=found.spec.bits,
+            dim=found.spec.dim,
+            entries=found.count(),
+            exact=found.exact,
+            writable=generation.writer is not None,
+            attributes=generation.filterable(),
+        )
+
+    return answer(await service.read(work))
+
+
+@router.post("/v1/admin/swap", response_model=Swapped)
+async def swap(service: Serving) -> Response:
+    """Let the model and the index that now lie at their paths answer."""
+    changed, generation = await service.swap()
+    return answer(Swapped(swapped=changed, generation=generation.id))
+
+
+@router.get("/health", response_model=Well)
+async def health() -> Response:
+    """Whether the process answers."""
+    return answer(Well(status="ok"))
+
+
+@router.get("/ready", response_model=Well)
+async def ready(service: Serving) -> Response:
+    """Whether it can search."""
+    if service.stopping:
+        raise Problem("unavailable", "the service is stopping.")
+    await service.read(lambda generation: generation.index.get([0]))
+    return answer(Well(status="ok"))
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request, service: Serving) -> Response:
+    """For Prometheus."""
+    text = await service.read(lambda _: request.app.state.metrics.text())
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
