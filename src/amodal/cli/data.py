@@ -1,4 +1,4 @@
-"""The verb ``data``: look at data, check them, and make masks."""
+"""The verb ``data``: look at data, check them, and draw what goes missing or wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "load"]
 
-app = typer.Typer(help="Show, check and thin out data.", no_args_is_help=True)
+app = typer.Typer(help="Show, check, thin out and corrupt data.", no_args_is_help=True)
 
 
 def load(path: str, modalities: str | None, *, skip_bad: bool) -> tuple[Dataset, list[str]]:
@@ -118,3 +118,48 @@ def mask(
     else:
         kept = ", ".join(f"{name} {count:,}" for name, count in drawn.counts().items())
         note(f"{out}: {kept}\nsha256 {drawn.sha256}")
+
+
+@app.command()
+def wrong_labels(
+    path: Data,
+    rate: Annotated[float, typer.Argument(help="Share of the labelled items that get wrong classes.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    split: Annotated[str | None, typer.Option(help="Only items of this split get any.")] = None,
+    json: Json = False,
+) -> None:
+    """Draw whose labels are wrong, as a file that another person can load."""
+    from amodal.data import WrongLabels
+
+    data, _ = load(path, None, skip_bad=False)
+    drawn = WrongLabels.draw(data, rate, seed=seed, split=split)
+    drawn.save(out)
+    if json:
+        emit({"file": str(out), "sha256": drawn.sha256, "items": len(drawn.ids)})
+    else:
+        note(f"{out}: {len(drawn.ids):,} items with wrong labels\nsha256 {drawn.sha256}")
+
+
+@app.command()
+def wrong_pairs(
+    path: Data,
+    rate: Annotated[float, typer.Argument(help="Share of the pairs that get a wrong partner.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    modality: Annotated[str | None, typer.Option(help="Whose observations move; the last modality by default.")] = None,
+    unit: Annotated[str, typer.Option(help="What moves: all observations of an item, or each observation.")] = "item",
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    split: Annotated[str | None, typer.Option(help="Only items of this split get any.")] = None,
+    modalities: Modalities = None,
+    json: Json = False,
+) -> None:
+    """Draw who gets a wrong partner, as a file that another person can load."""
+    from amodal.data import WrongPairs
+
+    data, _ = load(path, modalities, skip_bad=False)
+    drawn = WrongPairs.draw(data, rate, modality, unit=unit, seed=seed, split=split)
+    drawn.save(out)
+    if json:
+        emit({"file": str(out), "sha256": drawn.sha256, "moved": len(drawn.ids), "effective": drawn.effective})
+    else:
+        note(f"{out}: {len(drawn.ids):,} observations moved, {drawn.effective:.1%}\nsha256 {drawn.sha256}")

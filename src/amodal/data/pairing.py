@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class WrongPairs:
         rate: float,
         modality: str | None = None,
         *,
-        unit: Literal["item", "observation"] = "item",
+        unit: str = "item",
         derange: bool = True,
         seed: int = 0,
         split: str | None = None,
