@@ -123,7 +123,7 @@ class DeepMethod(NetworkMethod):
 
     def optimizer(self) -> Optimizer:
         """AdamW over the groups; the loop decays the rates."""
-        return AdamW(self.groups())
+        return AdamW(self.groups(), fused=True)
 
     def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
         """Nothing between epochs, unless a method says so."""
