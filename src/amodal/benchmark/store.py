@@ -13,7 +13,7 @@ from amodal.benchmark.runs import Run
 from amodal.data.files import replacing
 from amodal.evaluation import read_record
 
-__all__ = ["keep", "keep_failure", "read_results"]
+__all__ = ["keep", "keep_failure", "read_failures", "read_results"]
 
 
 def keep(folder: Path, line: dict[str, Any], files: Mapping[str, bytes]) -> None:
@@ -73,3 +73,16 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
             continue
         records.append(read_record(value, f"{path} line {number}"))
     return records
+
+
+def read_failures(folder: Path) -> list[dict[str, Any]]:
+    """The last failure of each run that failed, whether or not it succeeded later."""
+    path = folder / "failures.jsonl"
+    found: dict[str, dict[str, Any]] = {}
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue  # torn by a killed process
+        found[line["key"]] = line
+    return list(found.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from amodal.benchmark import read_results
 from amodal.benchmark.statistics import Difference, compare, correct
+from amodal.benchmark.store import read_failures, read_results
 from amodal.benchmark.summary import Row, names_of, summarise
 from amodal.data import Dataset
 from amodal.errors import DataError, UsageError, nearest
@@ -175,7 +174,7 @@ def read_material(folder: Path, *, measure: str = "map", data: Dataset | None = 
     """
     records = _told_apart(read_results(folder))
     done = {line["key"]: line for line in records}
-    failures = [line for line in _failures(folder) if line["key"] not in done]
+    failures = [line for line in read_failures(folder) if line["key"] not in done]
     if not records and not failures:
         raise DataError(f"{folder} holds no results. Make some: amodal bench run DATASET --out {folder}")
     known = {name for line in records for name in line["metrics"] if not name.startswith(("chance", "rank"))}
@@ -218,15 +217,3 @@ def _told_apart(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for line in records
         ]
     return records
-
-
-def _failures(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "failures.jsonl"
-    found: dict[str, dict[str, Any]] = {}
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        found[line["key"]] = line
-    return list(found.values())
