@@ -95,7 +95,13 @@ Id = Annotated[
 Numbers = Annotated[list[float], Field(min_length=1, max_length=MOST_NUMBERS)]
 Hex = Annotated[str, StringConstraints(pattern=r"^([0-9a-fA-F]{2})+$", max_length=8192)]
 K = Annotated[int, Field(ge=1, le=1000, strict=True)]
-Scalar = Annotated[str | int | float | bool | None, Field(union_mode="left_to_right")]
+Scalar = (
+    Annotated[str, StringConstraints(strict=True, max_length=MOST_TEXT), AfterValidator(_encodable)]
+    | Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
+    | Annotated[float, Field(strict=True)]
+    | Annotated[bool, Field(strict=True)]
+    | None
+)
 Compared = Annotated[
     dict[Literal["==", "!=", "<", "<=", ">", ">="], Scalar]
     | dict[Literal["in"], Annotated[list[Scalar], Field(max_length=10_000)]],
