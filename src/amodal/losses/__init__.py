@@ -4,6 +4,7 @@ from amodal.losses.adversarial import discriminator_loss, fooling_loss, gradient
 from amodal.losses.bottleneck import bernoulli_kl, gaussian_kl, reconstruction
 from amodal.losses.contrastive import kernel, nt_xent, supervised_contrastive
 from amodal.losses.guesses import HalfGaussians, guessed_similarity, weighted_agreement
+from amodal.losses.labels import label_nll
 from amodal.losses.likelihood import pair_likelihood
 from amodal.losses.margin import margin_distance
 from amodal.losses.relations import jaccard, propagated, share_label, share_probability
@@ -20,6 +21,7 @@ __all__ = [
     "guessed_similarity",
     "jaccard",
     "kernel",
+    "label_nll",
     "margin_distance",
     "nt_xent",
     "pair_likelihood",

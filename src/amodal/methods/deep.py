@@ -45,6 +45,10 @@ class Standardise(nn.Module):
         """Standardised features, the shape of ``x``."""
         return (x - self.mean) / self.deviation
 
+    def centre(self) -> Tensor:
+        """The features that become 0, shape (d,)."""
+        return self.mean
+
 
 class NetworkMethod(Method):
     """A method whose codes come out of networks, however they learn.

@@ -14,7 +14,8 @@ from torch.optim import Adamax, Optimizer
 from amodal.losses import kernel, share_label, triplet_loss, wasserstein_gap
 from amodal.methods.card import Card
 from amodal.methods.hashing.adversaries import AdversarialHash, Discriminator, slope_penalty
-from amodal.methods.hashing.feature_hash import FILLS, HashNetwork, Memory, signs
+from amodal.methods.hashing.feature_hash import HashNetwork, Memory, signs
+from amodal.methods.networks import FILLS
 from amodal.training import Batch, Batches
 
 __all__ = ["AGAH", "next_class_codes"]

@@ -15,7 +15,8 @@ from amodal.data import Dataset
 from amodal.errors import MethodError
 from amodal.losses import bernoulli_kl, nt_xent
 from amodal.methods.card import Card
-from amodal.methods.hashing.feature_hash import FILLS, FeatureHash, HashNetwork, signs
+from amodal.methods.hashing.feature_hash import FeatureHash, HashNetwork, signs
+from amodal.methods.networks import FILLS
 from amodal.training import Batch
 
 __all__ = ["CIBHash"]

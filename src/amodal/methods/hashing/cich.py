@@ -14,9 +14,10 @@ from torch import Tensor
 
 from amodal.data import Dataset, Observations
 from amodal.errors import MethodError
+from amodal.losses import label_nll
 from amodal.methods.card import Card
 from amodal.methods.hashing.cich_networks import CICHNetwork
-from amodal.methods.hashing.cich_stages import CodeStage, EncoderStage, ImaginationStage, nll
+from amodal.methods.hashing.cich_stages import CodeStage, EncoderStage, ImaginationStage
 from amodal.methods.hashing.recovery import Imagines, Neighbours, Recovery
 from amodal.methods.hashing.refinement import Anchors
 from amodal.training import Outcome, Training, train
@@ -218,7 +219,9 @@ class CICH(Imagines):
             scores = self.network_.scores(self.network_.latent(torch.from_numpy(table.read()), k).feature, k)
             own = scores[torch.arange(len(scores)), fold[table.item]]
             factors = torch.exp(torch.linspace(-1, 1, 41))
-            losses = torch.stack([nll(own * t, labels, single=bool(self.network_.single)).mean() for t in factors])
+            losses = torch.stack(
+                [label_nll(own * t, labels, single=bool(self.network_.single)).mean() for t in factors]
+            )
         return float(factors[losses.argmin()])
 
     def _learn_imagination(self, data: Dataset, random: np.random.Generator, training: Training) -> None:

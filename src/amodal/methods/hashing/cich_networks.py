@@ -4,44 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
 
-from amodal.data import Observations
-from amodal.methods.deep import Standardise
-from amodal.methods.features import moments
 from amodal.methods.hashing.recovery import Latent, Predictors
+from amodal.methods.networks import Scale
 
 __all__ = ["CICHNetwork"]
-
-
-class Scale(Standardise):
-    """(x - mean) / g with ONE g for all features, after a square root if no observed feature is negative.
-
-    g is the root of the mean variance. Proportions between features stay: where most are rare (tags, word counts),
-    dividing each by its own deviation blows up the rarest. The root (Hellinger's map) does the same for counts and
-    histograms within a row.
-    """
-
-    root: Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__(dim)
-        self.register_buffer("root", torch.tensor(data=False))
-
-    def fit(self, observations: Observations) -> None:
-        """Measure on training rows."""
-        root = all(bool((chunk >= 0).all()) for chunk in observations.chunks())
-        mean, deviation = moments(observations, constant=0.0, function=np.sqrt if root else None)
-        self.root.fill_(root)
-        self.mean.copy_(torch.from_numpy(mean))
-        self.deviation.fill_(float(np.sqrt((deviation**2).mean())) or 1.0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scaled features, the shape of ``x``."""
-        return super().forward(x.clamp_min(0).sqrt() if self.root else x)
 
 
 class Members(nn.Module):

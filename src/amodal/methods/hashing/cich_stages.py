@@ -10,12 +10,12 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
-from amodal.losses import reconstruction, share_probability
+from amodal.losses import label_nll, reconstruction, share_probability
 from amodal.methods.hashing.cich_networks import CICHNetwork
 from amodal.methods.hashing.recovery import Recovery
 from amodal.training import Batch, Batches
 
-__all__ = ["CodeStage", "EncoderStage", "ImaginationStage", "drawn_bits", "nll"]
+__all__ = ["CodeStage", "EncoderStage", "ImaginationStage", "drawn_bits"]
 
 
 class Stage:
@@ -84,7 +84,7 @@ class EncoderStage(Stage):
             kl = terms.view(len(mean), members, terms.shape[1] // members).sum(dim=2)
             learns = (fold[:, None] != torch.arange(members, device=fold.device)).to(scores.dtype)  # (b, K)
             share = learns / learns.sum(dim=0).clamp_min(1)
-            loss = loss + (nll(scores, labels[:, None], single=bool(self.network_.single)) * share).sum()
+            loss = loss + (label_nll(scores, labels[:, None], single=bool(self.network_.single)) * share).sum()
             divergence = divergence + (kl * share).sum()
         return {"loss": loss + self.beta * divergence, "nll": loss, "divergence": divergence}
 
@@ -213,19 +213,6 @@ class CodeStage(Stage):
         share = torch.rand(half, 1, device=p.device)
         partner = p[torch.randint(max(len(p), 1), (half,), device=p.device)]
         return torch.cat([share * p[:half] + (1 - share) * partner, p[half:]])
-
-
-def nll(scores: Tensor, labels: Tensor, *, single: bool) -> Tensor:
-    """Negative log-likelihood of labels, shape of ``scores`` without its last axis.
-
-    Args:
-        scores: Shape (..., c).
-        labels: Multi-hot, broadcastable to ``scores``.
-        single: Softmax over classes, or the sum of independent ones.
-    """
-    if single:
-        return -(labels * F.log_softmax(scores, dim=-1)).sum(dim=-1)
-    return F.binary_cross_entropy_with_logits(scores, labels.expand_as(scores), reduction="none").sum(dim=-1)
 
 
 def drawn_bits(outputs: Tensor, slope: float) -> Tensor:

@@ -21,7 +21,8 @@ from amodal.errors import MethodError, UsageError, nearest
 from amodal.losses import HalfGaussians, guessed_similarity, nt_xent, weighted_agreement
 from amodal.methods.card import Card
 from amodal.methods.features import item_means
-from amodal.methods.hashing.feature_hash import FILLS, FeatureHash
+from amodal.methods.hashing.feature_hash import FeatureHash
+from amodal.methods.networks import FILLS
 from amodal.training import Batch
 
 __all__ = ["CIMON", "Guidance"]

@@ -15,7 +15,8 @@ from amodal.losses import discriminator_loss, fooling_loss, graded_relevance, ke
 from amodal.methods.card import Card
 from amodal.methods.deep import Standardise
 from amodal.methods.hashing.adversaries import AdversarialHash, Discriminator, slope_penalty
-from amodal.methods.hashing.feature_hash import FILLS, HashNetwork, signs
+from amodal.methods.hashing.feature_hash import HashNetwork, signs
+from amodal.methods.networks import FILLS
 from amodal.training import Batch, Batches
 
 __all__ = ["DADH", "label_projection"]

@@ -15,7 +15,8 @@ from torch.optim import AdamW, Optimizer
 from amodal.errors import UsageError, nearest
 from amodal.losses import margin_distance, share_label
 from amodal.methods.card import Card
-from amodal.methods.hashing.feature_hash import FILLS, FeatureHash, HashNetwork
+from amodal.methods.hashing.feature_hash import FeatureHash, HashNetwork
+from amodal.methods.networks import FILLS
 from amodal.training import Batch
 
 __all__ = ["DCHMT"]

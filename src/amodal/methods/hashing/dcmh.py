@@ -12,7 +12,8 @@ from torch.optim import SGD, Optimizer
 
 from amodal.losses import pair_likelihood, share_label
 from amodal.methods.card import Card
-from amodal.methods.hashing.feature_hash import FILLS, FeatureHash, HashNetwork, Memory, signs
+from amodal.methods.hashing.feature_hash import FeatureHash, HashNetwork, Memory, signs
+from amodal.methods.networks import FILLS
 from amodal.training import Batch, Batches
 
 __all__ = ["DCMH"]

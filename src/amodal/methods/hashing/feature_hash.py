@@ -1,9 +1,9 @@
-"""What the deep hashing methods of the field share on ready features: encoders with heads, memories, fill policies."""
+"""What the deep hashing methods of the field share on ready features: encoders with heads, and memories."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,39 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from amodal.data import Dataset
-from amodal.errors import MethodError, UsageError, nearest
-from amodal.methods.deep import DeepMethod, Standardise
-from amodal.training import Batch, Batches
+from amodal.methods.networks import Encoder, FeatureMethod
+from amodal.training import Batches
 
-__all__ = ["FILLS", "Encoder", "FeatureHash", "HashNetwork", "Memory", "signs"]
-
-#: What is done about an absent modality. mask: its terms are left out; drop: only items with every modality are learned
-#: from; mean: its features are the mean of the observed ones, which is 0 after centring, so that there is no "zero".
-FILLS = ("mask", "drop", "mean")
-
-
-class Encoder(nn.Module):
-    """Features to a latent feature: standardise, then for every width Linear, ReLU, dropout.
-
-    Args:
-        dim: Width of the features.
-        widths: Widths of the layers; the last one is that of the latent feature.
-        dropout: Share of units left out in training, after each layer.
-    """
-
-    def __init__(self, dim: int, widths: Sequence[int], dropout: float = 0.0) -> None:
-        super().__init__()
-        self.standardise = Standardise(dim)
-        layers: list[nn.Module] = []
-        for before, after in zip([dim, *widths], widths, strict=False):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Latent features, shape (m, e)."""
-        out: Tensor = self.layers(self.standardise(x))
-        return out
+__all__ = ["FeatureHash", "HashNetwork", "Memory", "signs"]
 
 
 class HashNetwork(nn.Module):
@@ -106,7 +77,7 @@ class Memory:
         return self.values[modality][rows], self.labels[rows]
 
 
-class FeatureHash(DeepMethod):
+class FeatureHash(FeatureMethod):
     """A deep method that hashes ready features, one network per modality.
 
     Attributes:
@@ -114,7 +85,6 @@ class FeatureHash(DeepMethod):
         hidden: Width of the first layer of every encoder.
         latent: Width of the latent features.
         dropout: Share of units left out in training.
-        fill: What is done about an absent modality; one of ``FILLS``.
         rate: Learning rate.
         weight_decay: Coupled weight decay, as Adam's in the released codes.
     """
@@ -123,7 +93,6 @@ class FeatureHash(DeepMethod):
     hidden: int
     latent: int
     dropout: float
-    fill: str
     rate: float
     weight_decay: float
     network_: HashNetwork
@@ -144,20 +113,6 @@ class FeatureHash(DeepMethod):
         """Real-valued codes, shape (m, r)."""
         position = self.position(modality)
         return self.network_.code(self.network_.feature(x, position), position)
-
-    def position(self, modality: str) -> int:
-        """Place of a modality in the networks."""
-        return list(self.widths_).index(modality)
-
-    def received(self, batch: Batch) -> Batch:
-        """The batch as the fill policy wants it: with fill="mean" every item has every modality."""
-        if self.fill != "mean":
-            return batch
-        x, everything = {}, torch.arange(len(batch.index), device=batch.index.device)
-        for k, name in enumerate(self.widths_):
-            mean: Tensor = self.network_.encoder[k].standardise.mean  # type: ignore[assignment]
-            x[name] = mean.expand(len(everything), -1).clone().index_copy(0, batch.rows[name], batch.x[name])
-        return replace(batch, x=x, rows=dict.fromkeys(self.widths_, everything))
 
     @torch.no_grad()
     def remember(
@@ -196,24 +151,6 @@ class FeatureHash(DeepMethod):
                 for name, part in found.items()
             },
         )
-
-    def chosen(self, data: Dataset) -> Dataset:
-        """Complete items only if ``fill`` is "drop", else all.
-
-        Raises:
-            UsageError: If the fill policy is unknown.
-            MethodError: If nothing is left.
-        """
-        if self.fill not in self.card.fills:
-            raise UsageError(nearest(str(self.fill), self.card.fills, what="fill"))
-        if self.fill != "drop":
-            return data
-        whole = data.take(np.flatnonzero(data.presence().all(axis=1)))
-        if not len(whole):
-            raise MethodError(
-                'fill="drop" leaves nothing to learn from: no item has every modality. Choose another fill.'
-            )
-        return whole
 
 
 def signs(x: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from amodal.data import Dataset
 from amodal.errors import UsageError, nearest
 from amodal.losses import jaccard, kernel, supervised_contrastive
 from amodal.methods.card import Card
-from amodal.methods.hashing.feature_hash import FILLS, FeatureHash, HashNetwork, signs
+from amodal.methods.hashing.feature_hash import FeatureHash, HashNetwork, signs
+from amodal.methods.networks import FILLS
 from amodal.training import Batch
 
 __all__ = ["LabelContrastive"]
