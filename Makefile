@@ -4,13 +4,17 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow lint types imports docs fresh check clean
+.PHONY: demo test test-service test-slow lint types imports docs fresh check clean
 
 demo: $(VENV)/.demo
 	$(BIN)/amodal demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2
+
+# Three workers, each with servers of its own: most of the time these tests wait for a server's clock.
+test-service: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 3 -m "service"
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 -m "slow"

@@ -11,4 +11,4 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["AMODAL_CACHE"] = tempfile.mkdtemp(prefix="amodal-test-cache-")
 
 from tests.index.backends import backend, durable  # noqa: E402, F401  after the settings above
-from tests.index.servers import postgres  # noqa: E402, F401
+from tests.index.servers import milvus, postgres  # noqa: E402, F401

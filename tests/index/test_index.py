@@ -33,7 +33,7 @@ def test_addresses(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("milvus://host:19530/codes", 'unknown kind of index "milvus". Known: .*file, memory'),
+        ("shelf://host/codes", 'unknown kind of index "shelf". Known: file, memory, milvus, postgresql'),
         ("fiel:a", 'Did you mean "file"'),
         ("file:a?ivf=4096", "takes no options"),
         ("memory:a", "has no name"),

@@ -33,7 +33,7 @@ def start():
 
 
 def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(durable, tmp_path, start):
-    url = durable.url(tmp_path)
+    url = durable.url(tmp_path) + durable.fresh
     rng = np.random.default_rng(0)
     acknowledged = 0
     for _ in range(durable.kills):
@@ -61,7 +61,7 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(durable, tmp_pat
 
 
 def test_a_reader_beside_a_writer_sees_whole_writes_only(durable, tmp_path, start):
-    url = durable.url(tmp_path)
+    url = durable.url(tmp_path) + durable.fresh
     with amodal.index.open(url, create=SPEC) as index:
         index.add(range(200), np.zeros((200, 8), np.uint8), {"batch": 0})
         reader, _ = start("read", url)
@@ -87,7 +87,7 @@ def test_a_reader_beside_a_writer_sees_whole_writes_only(durable, tmp_path, star
 def test_one_writer_at_a_time(durable, tmp_path, start):
     if durable.server:
         pytest.skip("a server takes several writers")
-    url = durable.url(tmp_path)
+    url = durable.url(tmp_path) + durable.fresh
     writer, _ = start("write", url)
     with pytest.raises(UsageError, match=r"open for writing elsewhere.*readonly=True"):
         amodal.index.open(url)
@@ -102,7 +102,7 @@ def test_one_writer_at_a_time(durable, tmp_path, start):
 def test_several_writers_of_one_server(durable, tmp_path, start):
     if not durable.server:
         pytest.skip("a file has one writer at a time")
-    url = durable.url(tmp_path)
+    url = durable.url(tmp_path) + durable.fresh
     with amodal.index.open(url, create=SPEC) as index:
         writer, _ = start("write", url)  # ids from 0
         far = np.arange(10**9, 10**9 + 20 * BATCH).reshape(20, BATCH)

@@ -13,7 +13,12 @@ from amodal.errors import UsageError, nearest
 __all__ = ["register"]
 
 KINDS = ("methods", "recipes", "data", "protocols", "settings", "encoders", "readers", "indexes", "mechanisms")
-INDEXES = {"file": "a folder: photos.amodal, or file:photos.amodal", "memory": "gone when closed: memory:"}
+INDEXES = {
+    "file": "a folder: photos.amodal, or file:photos.amodal",
+    "memory": "gone when closed: memory:",
+    "milvus": "a Milvus server: milvus://host:19530/collection",
+    "postgresql": "PostgreSQL with pgvector: postgresql://user@host/database?table=photos",
+}
 
 
 def register(app: typer.Typer) -> None:

@@ -59,8 +59,8 @@ def open(  # the name is right behind "amodal.index."
     """Open an index, or make it.
 
     Args:
-        url: A path or ``file:path`` (a folder); ``memory:`` (gone when closed); or
-            ``postgresql://user@host:5432/database?table=photos``.
+        url: A path or ``file:path`` (a folder); ``memory:`` (gone when closed);
+            ``postgresql://user@host:5432/database?table=photos``; or ``milvus://host:19530/collection``.
         create: Make the index with this specification if there is none; if there is one, it must have the same.
         readonly: Refuse to write. Any number of readers may be open beside one writer.
         fingerprint: Of the model that will ask; must be that of the index. None asks nothing.
@@ -148,6 +148,15 @@ def _open_postgresql(url: str, *, create: IndexSpec | None, readonly: bool) -> I
     return PostgresIndex(url, create=create, readonly=readonly)
 
 
+def _open_milvus(url: str, *, create: IndexSpec | None, readonly: bool) -> Index:
+    try:
+        from amodal.index.milvus import MilvusIndex
+    except ImportError as error:
+        raise MissingExtra("pymilvus", "milvus") from error
+    return MilvusIndex(url, create=create, readonly=readonly)
+
+
 register("file", _open_file)
 register("memory", _open_memory)
+register("milvus", _open_milvus)
 register("postgresql", _open_postgresql)
