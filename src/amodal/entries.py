@@ -186,17 +186,35 @@ def nearest_items(
                 horizon = min(horizon, (float(hits.distances[query, -1]), int(hits.ids[query, -1])))
         ranked = sorted((distance, entry) for entry, distance in best.items())
         certain = np.array([entry for distance, entry in ranked if (distance, entry) <= horizon], dtype=np.int64)
-        matches: dict[str, Match] = {}
-        passed = {without}
-        for entry in index.get(certain):
-            if entry is not None and (item := str(entry.attributes["item"])) not in passed:
-                passed.add(item)
-                if (best[entry.id], entry.id) > start:
-                    matches[item] = _match(item, best[entry.id], entry.attributes)
+        matches = _items(index, certain, best, k, without=without, start=start)
         # several entries of one item may fill an answer: fetch more until there are k items, or no more entries
         if len(matches) >= k or horizon[0] == math.inf:
-            return list(matches.values())[:k]
+            return matches
         fetch *= 4
+
+
+def _items(
+    index: Index,
+    entries: NDArray[np.int64],
+    distances: Mapping[int, float],
+    k: int,
+    *,
+    without: str | None,
+    start: tuple[float, int],
+) -> list[Match]:
+    """The first k items that some entries, nearest first, belong to; only as many are read as that takes."""
+    matches: list[Match] = []
+    passed, begin, end = {without}, 0, k + 1
+    while begin < len(entries):
+        for entry in index.get(entries[begin:end]):
+            if entry is not None and (item := str(entry.attributes["item"])) not in passed:
+                passed.add(item)
+                if (distances[entry.id], entry.id) > start:
+                    matches.append(_match(item, distances[entry.id], entry.attributes))
+                    if len(matches) == k:
+                        return matches
+        begin, end = end, 2 * end
+    return matches
 
 
 def _match(item: str, distance: float, attributes: Mapping[str, Any]) -> Match:

@@ -194,7 +194,8 @@ class _Bounded:
         if self._announced > self._most:
             raise Problem("too-large", f"a body has at most {self._most} bytes here.")
         try:
-            message = await asyncio.wait_for(self._receive(), self._seconds)
+            async with asyncio.timeout(self._seconds):
+                message = await self._receive()
         except TimeoutError:
             raise Problem("too-slow", f"nothing came for {self._seconds:g} seconds.") from None
         self._received += len(message.get("body", b""))

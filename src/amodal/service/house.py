@@ -113,8 +113,8 @@ class Service:
         self._waiting += 1
         try:
             future: Future[T] = pool.submit(self._holding, work)
-            limit = None if forever else self.settings.timeout
-            return await asyncio.wait_for(asyncio.wrap_future(future), limit)
+            async with asyncio.timeout(None if forever else self.settings.timeout):
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             raise Problem("timeout", f"{what} longer than {self.settings.timeout:g} seconds.") from None
         finally:

@@ -5,10 +5,9 @@ const PATIENCE = 60_000; // milliseconds for an answer
 const RETRIES = 3; // of a request that came too soon
 
 export class Problem extends Error {
-  constructor(sentence, status = 0, type = "") {
+  constructor(sentence, status = 0) {
     super(sentence);
     this.status = status;
-    this.type = type;
   }
 }
 
@@ -56,8 +55,7 @@ async function answer(path, options, limit) {
 async function problemOf(response) {
   const said = await response.json().catch(() => ({}));
   const what = [said.title ?? `The service answered ${response.status} and gave no reason`, said.detail].filter(Boolean).join(": ");
-  const where = (said.errors ?? []).map((one) => `${one.where}: ${one.what}`).join("; ");
   const trace = response.status >= 500 && said.request_id ? `Request ${said.request_id}` : "";
-  const sentences = [what, where, trace].filter(Boolean).map((one) => (/[.!?]$/.test(one) ? one : `${one}.`));
-  return new Problem(sentences.join(" "), response.status, said.type);
+  const sentences = [what, trace].filter(Boolean).map((one) => (/[.!?]$/.test(one) ? one : `${one}.`));
+  return new Problem(sentences.join(" "), response.status);
 }

@@ -21,8 +21,9 @@ export function nameOf({ id, attributes }) {
 
 /** What an observation holds: its picture, its words, or that there is nothing to show. */
 export function view({ content, modality }, name, { size, signal }) {
-  if (content.kind === "text") return el("p", { class: "view words" }, content.text);
-  if (content.kind !== "picture") return el("p", { class: "view words note" }, `${modality}: features alone, nothing to show`);
+  const words = (text, look, title) => el("div", { class: `view ${look}`, title }, el("p", {}, text));
+  if (content.kind === "text") return words(content.text, "words");
+  if (content.kind !== "picture") return words("Features alone, nothing to show", "words note");
   const image = el("img", { alt: `${modality} of ${name}`, decoding: "async" });
   const frame = el("div", { class: "view" }, image);
   picture(`${content.url}&size=${size}`, signal).then(
@@ -31,7 +32,7 @@ export function view({ content, modality }, name, { size, signal }) {
       image.src = address;
     },
     (error) => {
-      if (error.name !== "AbortError") frame.replaceWith(el("p", { class: "view words note", title: error.message }, "This picture cannot be shown."));
+      if (error.name !== "AbortError") frame.replaceWith(words("This picture cannot be shown", "words note", error.message));
     },
   );
   return frame;
@@ -44,8 +45,9 @@ export function card(match, { state, model, index, signal }) {
     "a",
     { class: "open", href: write({ ...state, item: match.id }) },
     view(match, name, { size: 384, signal }),
+    el("span", { class: "tag" }, match.modality),
     el("span", { class: "name" }, name),
-    el("span", { class: "facts" }, el("span", { class: "tag" }, match.modality), ` ${score(match)}, ${distance(match, index)}`),
+    el("span", { class: "facts" }, `score ${match.score.toFixed(2)}, ${distance(match, index)}`),
   );
   return el("li", { class: "card" }, open, alike(match, model, "Like this:"));
 }
@@ -56,10 +58,6 @@ export function alike(match, model, lead) {
     el("a", { href: write({ by: "like", what: match.id, into }), "aria-label": `More like ${nameOf(match)}: ${into}` }, into),
   );
   return el("p", { class: "alike" }, lead, ...links.flatMap((link) => [" ", link]));
-}
-
-function score(match) {
-  return `score ${match.score.toFixed(2)}`;
 }
 
 function distance(match, index) {
