@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from amodal._version import __version__
-from amodal.cli import bench, data, info, model, serve
+from amodal.cli import bench, data, index, info, model, serve
 from amodal.cli.console import fail, settings
 
 __all__ = ["app", "main"]
@@ -53,6 +53,7 @@ def start(
 model.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
+app.add_typer(index.app, name="index")
 serve.register(app)
 info.register(app)
 
