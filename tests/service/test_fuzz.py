@@ -1,6 +1,10 @@
-"""Whatever is sent, the answer is no 5xx, and is what the OpenAPI schema says."""
+"""Whatever is sent, the answer is no 5xx, and is what the OpenAPI schema says.
+
+About a thousand requests; AMODAL_FUZZ=10 makes that ten times as many.
+"""
 
 import json
+import os
 import random
 
 import hypothesis
@@ -16,10 +20,10 @@ from amodal.service.house import Service
 from amodal.service.settings import Settings
 from tests.service.test_searching import png
 
-EXAMPLES = 12  #: of each endpoint
+TIMES = int(os.environ.get("AMODAL_FUZZ", "1"))
 SENT = ("method", "url", "params", "headers", "json", "content", "data", "files")
 BOUNDED = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck),
+    max_examples=8 * TIMES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck),
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )  # fmt: skip
 
@@ -76,7 +80,7 @@ words = st.one_of(
 
 
 @given(st.lists(words, max_size=12).map(" ".join))
-@settings(BOUNDED, max_examples=200)
+@settings(BOUNDED, max_examples=200 * TIMES)
 def test_any_filter_is_answered_or_refused(service, where):
     answer = service.post("/v1/search", json={"by": "vector", "vector": "a5f0", "where": where})
     assert answer.status_code in (200, 422)
@@ -90,7 +94,7 @@ _values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["year", "colour", "modality", "x"]), _values, max_size=3))
-@settings(BOUNDED, max_examples=200)
+@settings(BOUNDED, max_examples=200 * TIMES)
 def test_any_tree_is_answered_or_refused(service, where):
     body = json.dumps({"by": "vector", "vector": "a5f0", "where": where})
     answer = service.post("/v1/search", content=body, headers={"content-type": "application/json"})
@@ -102,7 +106,7 @@ def test_damaged_pictures_are_answered_or_refused(service, form):
     random.seed(form)
     whole = png(form=form)
     assert service.post("/v1/search", files={"picture": ("x", whole)}).status_code == 200
-    for _ in range(15):
+    for _ in range(15 * TIMES):
         content = bytearray(whole)
         for _ in range(random.randint(1, 20)):
             content[random.randrange(len(content))] = random.randrange(256)
@@ -111,7 +115,7 @@ def test_damaged_pictures_are_answered_or_refused(service, form):
 
 
 @given(st.binary(max_size=60))
-@settings(BOUNDED, max_examples=100)
+@settings(BOUNDED, max_examples=60 * TIMES)
 def test_any_bytes_are_answered_or_refused(service, body):
     for path, kind in (("/v1/search", "application/json"), ("/v1/search", "multipart/form-data; boundary=x"),
                        ("/v1/items", "application/json"), ("/v1/imports", "application/x-ndjson")):  # fmt: skip

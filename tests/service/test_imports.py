@@ -119,3 +119,19 @@ def test_an_import_can_be_stopped(toy, part, monkeypatch):
     told = toy.get(f"/v1/imports/{job}").json()
     assert told["state"] == "cancelled" and told["done"] < 5000
     assert toy.delete(f"/v1/imports/{job}").json()["state"] == "cancelled"
+
+
+def test_a_line_that_breaks_our_own_code_does_not_stop_the_others(toy, part, monkeypatch):
+    writer = toy.app.state.service.generation.writer
+    upsert = writer.upsert
+
+    def broken(items, **how):
+        if "n3" in items.ids:
+            raise ZeroDivisionError("not a sentence for clients")
+        return upsert(items, **how)
+
+    monkeypatch.setattr(writer, "upsert", broken)
+    body = lines(*({"id": f"n{k}", **part} for k in range(6)))
+    told = ended(toy, toy.post("/v1/imports", content=body, headers=LINES).json()["job"])
+    assert (told["written"], told["failed"]) == (5, 1)
+    assert told["errors"][0]["line"] == 4 and "sentence" not in told["errors"][0]["what"]

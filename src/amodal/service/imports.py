@@ -20,7 +20,7 @@ from amodal.service.items import checked, delete, write
 from amodal.service.ledger import Progress
 from amodal.service.messages import Gone, Item, Job
 from amodal.service.messages import line as line_of
-from amodal.service.problems import Problem, is_storage
+from amodal.service.problems import Problem, is_storage, problem_of
 
 __all__ = ["Importer", "Lines", "receive"]
 
@@ -155,7 +155,7 @@ def _advance(generation: Generation, path: Path, job: Job, offset: int) -> tuple
                 line = line_of.validate_json(text)
                 if isinstance(line, Item):
                     checked(generation, line)
-            except (ValidationError, AmodalError) as error:
+            except Exception as error:
                 progress = _failed(progress, number, error)
                 continue
             if batch and (type(line) is not type(batch[0][1]) or _id(line) in {_id(one) for _, one in batch}):
@@ -177,10 +177,8 @@ def _apply(generation: Generation, batch: list[tuple[int, Item | Gone]], progres
         return replace(progress, deleted=progress.deleted + gone)
     try:
         write(generation, items)
-    except AmodalError as error:
-        if is_storage(error):
-            raise
-        if len(batch) == 1:
+    except Exception as error:
+        if len(batch) == 1 or is_storage(error):
             return _failed(progress, batch[0][0], error)
         for one in batch:
             progress = _apply(generation, [one], progress)
@@ -189,9 +187,19 @@ def _apply(generation: Generation, batch: list[tuple[int, Item | Gone]], progres
 
 
 def _failed(progress: Progress, number: int, error: Exception) -> Progress:
-    what = str(error)
+    """Note a line that cannot be written.
+
+    Raises:
+        Exception: The same, if the index or its storage failed, and not the line.
+    """
+    if is_storage(error):
+        raise error
     if isinstance(error, ValidationError):
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    else:
+        what = problem_of(error).detail
+        if not isinstance(error, AmodalError):
+            logging.getLogger("amodal.service").error("a line of an import failed", exc_info=error)
     failure = {"line": number, "what": what}
     return replace(progress, failed=progress.failed + 1, errors=(*progress.errors, failure))

@@ -12,11 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from amodal.errors import AmodalError, IndexMismatch, MethodError, MissingExtra
+from amodal.index import IndexUnavailable
 
 __all__ = ["KINDS", "MEDIA_TYPE", "Problem", "is_storage", "problem_of", "respond"]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY = {"Retry-After": "1"}
+_STORAGE = ("08", "53", "57", "58")  # PostgreSQL: connection, resources, intervention, system
+_DISK_FULL = "53100"
 
 KINDS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "Bad request"),
@@ -29,7 +32,6 @@ KINDS: dict[str, tuple[int, str]] = {
     "too-slow": (408, "The body took too long to arrive"),
     "exists": (409, "It exists already"),
     "index-mismatch": (409, "Model and index do not belong together"),
-    "in-progress": (409, "The same request is under way"),
     "cursor-expired": (410, "The cursor has expired"),
     "too-large": (413, "Too large"),
     "wrong-media-type": (415, "Wrong media type"),
@@ -113,15 +115,24 @@ def problem_of(error: BaseException) -> Problem:
 
 def is_storage(error: BaseException) -> bool:
     """Whether the index or its storage failed, rather than the request being wrong."""
-    return any(isinstance(one, sqlite3.Error | OSError | EOFError) for one in _causes(error))
+    return any(
+        isinstance(one, IndexUnavailable | sqlite3.Error | OSError | EOFError) or _sqlstate(one)[:2] in _STORAGE
+        for one in _causes(error)
+    )
 
 
 def _is_full(error: BaseException) -> bool:
     return any(
         (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT))
         or (isinstance(one, sqlite3.Error) and getattr(one, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL)
+        or _sqlstate(one) == _DISK_FULL
         for one in _causes(error)
     )
+
+
+def _sqlstate(error: BaseException) -> str:
+    """The code that PostgreSQL gives its errors; "" for others."""
+    return str(getattr(error, "sqlstate", None) or "")
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

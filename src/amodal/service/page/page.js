@@ -6,14 +6,14 @@ import { card, chips, el, item, nameOf, range, suggestion, view } from "./view.j
 
 const PAGE = 24; // results at a time
 const KEPT = 20; // answers kept for the back button
-const MOST_CHIPS = 8; // of one field
+const MOST_CHIPS = 12; // of one field
 
 const at = (id) => document.getElementById(id);
 const model = {}; // what /v1/model says
 const index = {}; // what /v1/index says
 const pictures = new Map(); // name to file: pictures searched by, as long as the tab lives
 const answers = new Map(); // address of a search to its results so far
-let seen = { base: "", fields: new Map() }; // values that the results of one query had, for the chips
+let seen = { base: "", results: 0, fields: new Map() }; // values that the results of one query had, for the chips
 let current = ""; // address of the search that is shown
 let searching = new AbortController();
 let opening = new AbortController();
@@ -160,7 +160,8 @@ function showWelcome() {
 /** Take note of the values that results have; those of another query are forgotten. */
 function learn(state, matches) {
   const base = `${state.by}:${state.what}:${state.into}`;
-  if (seen.base !== base) seen = { base, fields: new Map() };
+  if (seen.base !== base) seen = { base, results: 0, fields: new Map() };
+  seen.results = Math.max(seen.results, matches.length);
   for (const { labels, attributes } of matches) {
     const said = { ...(labels.length ? { labels: labels.join("\u001f") } : {}), ...attributes };
     for (const [field, value] of Object.entries(said)) {
@@ -175,7 +176,7 @@ function learn(state, matches) {
 function showFilters(state) {
   const focused = document.activeElement?.dataset ?? {};
   const fields = new Map();
-  for (const [field, values] of seen.fields) if (values.size > 1 && values.size <= MOST_CHIPS) fields.set(field, new Set(values));
+  for (const [field, values] of seen.fields) if (values.size > 1 && values.size <= seen.results / 2) fields.set(field, new Set([...values].slice(0, MOST_CHIPS)));
   for (const [field, values] of state.is) fields.set(field, new Set([...(fields.get(field) ?? []), ...values]));
   const numbers = Object.keys(index.attributes).filter((field) => ["int", "float"].includes(index.attributes[field]));
   const box = at("filters").querySelector("div");
