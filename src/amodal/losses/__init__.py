@@ -4,6 +4,13 @@ from amodal.losses.adversarial import discriminator_loss, fooling_loss, gradient
 from amodal.losses.bottleneck import bernoulli_kl, gaussian_kl, reconstruction
 from amodal.losses.contrastive import kernel, nt_xent, supervised_contrastive
 from amodal.losses.guesses import HalfGaussians, guessed_similarity, weighted_agreement
+from amodal.losses.invariance import (
+    attention_spread,
+    compactness,
+    environment_mean,
+    invariance_penalty,
+    scaling_gradient,
+)
 from amodal.losses.labels import label_nll
 from amodal.losses.likelihood import pair_likelihood
 from amodal.losses.margin import margin_distance
@@ -12,13 +19,17 @@ from amodal.losses.triplets import graded_relevance, triplet_loss
 
 __all__ = [
     "HalfGaussians",
+    "attention_spread",
     "bernoulli_kl",
+    "compactness",
     "discriminator_loss",
+    "environment_mean",
     "fooling_loss",
     "gaussian_kl",
     "graded_relevance",
     "gradient_penalty",
     "guessed_similarity",
+    "invariance_penalty",
     "jaccard",
     "kernel",
     "label_nll",
@@ -27,6 +38,7 @@ __all__ = [
     "pair_likelihood",
     "propagated",
     "reconstruction",
+    "scaling_gradient",
     "share_label",
     "share_probability",
     "supervised_contrastive",

@@ -46,7 +46,9 @@ def kernel(a: Tensor, b: Tensor, kind: Kind = "cosine") -> Tensor:
     return torch.sigmoid(0.5 * a @ b.T)
 
 
-def supervised_contrastive(logits: Tensor, positives: Tensor, columns: Tensor | None = None) -> Tensor:
+def supervised_contrastive(
+    logits: Tensor, positives: Tensor, columns: Tensor | None = None, anchors: Tensor | None = None
+) -> Tensor:
     """Mean over anchors of the cross-entropy between their positives and a softmax over columns.
 
         L_i = -1 / sum_q positives_iq  sum_q positives_iq log softmax_q(logits_i.)
@@ -55,6 +57,7 @@ def supervised_contrastive(logits: Tensor, positives: Tensor, columns: Tensor | 
         logits: Similarity divided by temperature, shape (m, n).
         positives: Weight of each column as a positive, >= 0, shape (m, n), float. The loss has its precision.
         columns: False where a column must not be seen by an anchor (itself), bool, shape (m, n).
+        anchors: Weight of each anchor in the mean, >= 0, shape (m,); all alike by default.
 
     Returns:
         Scalar, in nats; log n for equal logits. Anchors without a positive are left out; zero if none has one.
@@ -77,7 +80,11 @@ def supervised_contrastive(logits: Tensor, positives: Tensor, columns: Tensor | 
         log_share = log_share.masked_fill(~columns, 0.0)  # 0 * -inf would be NaN
     found = mass > 0
     loss = -(positives * log_share).sum(dim=1)[found] / mass[found]
-    return loss.mean() if bool(found.any()) else logits.new_zeros(())
+    if not bool(found.any()):
+        return logits.new_zeros(())
+    if anchors is None:
+        return loss.mean()
+    return (anchors[found] * loss).sum() / anchors[found].sum().clamp_min(1e-8)
 
 
 def nt_xent(a: Tensor, b: Tensor, tau: float) -> Tensor:

@@ -12,6 +12,7 @@ __all__ = ["METHODS", "get", "names"]
 # slug -> module and class; modules are imported when asked for, so that listing names loads no torch
 METHODS: dict[str, tuple[str, str]] = {
     "agah": ("amodal.methods.hashing.agah", "AGAH"),
+    "casr": ("amodal.methods.embedding.casr", "CASR"),
     "cca_itq": ("amodal.methods.shallow.cca_itq", "CCAITQ"),
     "cibhash": ("amodal.methods.hashing.cibhash", "CIBHash"),
     "cich": ("amodal.methods.hashing.cich", "CICH"),

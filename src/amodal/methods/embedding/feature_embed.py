@@ -43,6 +43,11 @@ class CosineClasses(nn.Module):
         """Scores of the classes, shape (..., c), for z of shape (..., e)."""
         return self.scale * self.cosine(z) + self.offsets
 
+    def fixed(self, z: Tensor) -> Tensor:
+        """The same, with a gradient in ``z`` and none in the classes."""
+        directions = F.normalize(self.directions.detach(), dim=-1, eps=1e-8)
+        return self.scale * F.normalize(z, dim=-1, eps=1e-8) @ directions.T + self.offsets.detach()
+
 
 class EmbedNetwork(nn.Module):
     """An encoder and a projection to the common space for each modality.
@@ -102,7 +107,7 @@ class FeatureEmbed(FeatureMethod):
         """Also whether items have one class each."""
         super().prepare(data)
         if data.labels is not None:
-            self.network_.single.fill_(bool((data.labels.per_row[data.labels.known] <= 1).all()))
+            self.network_.single.fill_(data.labels.single)
 
     def groups(self) -> list[dict[str, Any]]:
         """All parameters at one rate."""
