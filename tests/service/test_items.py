@@ -210,7 +210,7 @@ def test_a_full_disk_and_a_lost_index_are_said_and_survived(drawn, monkeypatch, 
 
 
 def test_slow_work_ends_in_a_timeout_and_too_many_are_refused(serve, saved, monkeypatch):
-    service = serve(saved, timeout=0.1, readers=1, waiting=1)
+    service = serve(saved, timeout=1.0, readers=1, waiting=1)
     go, started = threading.Event(), threading.Semaphore(0)
     generation = service.app.state.service.generation
     find = generation.reader.search
