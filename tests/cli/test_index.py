@@ -61,3 +61,14 @@ def test_copies_that_are_refused(amodal, photos, tmp_path):
         assert refused.err.startswith("error: ")
         assert sentence in refused.err
         assert "Traceback" not in refused.err
+
+
+def test_recall(amodal, photos):
+    measured = amodal("index", "recall", f"file:{photos}?ivf=16&probes=16", "--k", 20, "--queries", 30, "--json").json
+    assert (measured["recall"], measured["queries"], measured["k"]) == (1.0, 30, 20)
+    shown = amodal("index", "recall", f"file:{photos}?ivf=16")
+    assert shown.out.startswith("recall@100 1.0000 on average, 1.0000 at worst, of 200 queries; ")
+    assert amodal("index", "info", f"file:{photos}?ivf=16", "--json").json["exact"] is False
+    exact = amodal("index", "recall", photos)
+    assert exact.code == 2
+    assert "searches exactly" in exact.err

@@ -35,7 +35,10 @@ def test_addresses(tmp_path, monkeypatch):
     [
         ("shelf://host/codes", 'unknown kind of index "shelf". Known: file, memory, milvus, postgresql'),
         ("fiel:a", 'Did you mean "file"'),
-        ("file:a?ivf=4096", "takes no options"),
+        ("file:a?ifv=4096", 'Did you mean "ivf"'),
+        ("file:a?ivf=many", "write it like"),
+        ("file:a?probes=8", "write it like"),
+        ("file:a?ivf=8&probes=9", "from 1 to the number of cells"),
         ("memory:a", "has no name"),
     ],
 )

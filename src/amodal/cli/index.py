@@ -8,7 +8,7 @@ import typer
 
 from amodal.cli.console import bars, emit, note, table
 from amodal.cli.options import Json
-from amodal.errors import DataError
+from amodal.errors import DataError, UsageError
 
 __all__ = ["app"]
 
@@ -82,3 +82,31 @@ def copy(
         kept = copied.entries - copied.written
         already = f", of which {kept:,} were there already" if kept else ""
         note(f"{copied.entries:,} entries{already}. Both indexes have the checksum {found}.")
+
+
+@app.command()
+def recall(
+    url: Annotated[str, typer.Argument(metavar="URL", help="An index, for instance file:photos.amodal?ivf=4096")],
+    k: Annotated[int, typer.Option("--k", min=1, help="Entries that each query asks for.")] = 100,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Entries of the index that ask.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the sample.")] = 0,
+    json: Json = False,
+) -> None:
+    """Measure what an approximate index finds, on its own codes, and how long it takes."""
+    from dataclasses import asdict
+
+    from amodal import index as indexes
+    from amodal.index.recall import recall as measure
+
+    with indexes.open(url, readonly=True) as index:
+        if index.exact:
+            raise UsageError(f"{url} searches exactly. To measure an inverted file, write file:PATH?ivf=CELLS.")
+        with indexes.open(url.partition("?")[0], readonly=True) as exact:
+            found = measure(index, exact, k=k, queries=queries, seed=seed)
+    if json:
+        emit(asdict(found))
+    else:
+        note(
+            f"recall@{k} {found.recall:.4f} on average, {found.worst:.4f} at worst, of {found.queries:,} queries; "
+            f"{found.ms:.3f} ms a query, {found.exact_ms:.3f} ms by the exact scan."
+        )

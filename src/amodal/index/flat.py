@@ -114,8 +114,6 @@ class FlatIndex(Index):
         return removed
 
     def _search(self, queries: NDArray[Any], k: int, where: Where | None, radius: float) -> Hits:
-        from amodal.index.scan import nearest
-
         with self._mutex, self._catalogue.transaction():
             view = self._refreshed()
             kept, live = view.kept, view.live
@@ -123,10 +121,20 @@ class FlatIndex(Index):
                 old = self._mask(self._masks, view.snapshot.ids, where)
                 kept = old if kept is None else old & kept
                 live = live & self._mask(self._recent_masks, view.ids, where, view.ids)
-        found = [(view.snapshot.ids, *nearest(view.snapshot.vectors, queries, k, radius, kept))]
+        found = [(view.snapshot.ids, *self._scanned(view.snapshot, queries, k, radius, kept))]
         if len(view.ids):
+            from amodal.index.scan import nearest
+
             found.append((view.ids, *nearest(view.vectors, queries, k, radius, live)))
         return _merged(found, k)
+
+    def _scanned(
+        self, snapshot: Snapshot, queries: NDArray[Any], k: int, radius: float, keep: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """The rows of the snapshot that ``amodal.index.scan.nearest`` names."""
+        from amodal.index.scan import nearest
+
+        return nearest(snapshot.vectors, queries, k, radius, keep)
 
     def _get(self, ids: NDArray[np.int64]) -> list[Entry]:
         with self._mutex, self._catalogue.transaction():

@@ -12,7 +12,7 @@ third of the time of ``IndexBinaryFlat``, a batch a seventh; below a million cod
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from amodal.errors import UsageError
 
-__all__ = ["nearest"]
+__all__ = ["nearest", "nearest_in_parts"]
 
 Array = NDArray[Any]
 
@@ -55,22 +55,63 @@ def nearest(
     """
     if len(vectors) > 2**32:
         raise UsageError(f"one scan takes at most {2**32} vectors; got {len(vectors)}. Split the index.")
-    binary = vectors.dtype == np.uint8
-    if binary:
-        beyond = math.floor(min(radius, 8 * vectors.shape[1])) + 1
-    else:
-        reach = np.float32(min(radius, 4))  # no two unit vectors are farther apart than 2
-        beyond = int(np.nextafter(reach, np.float32(np.inf)).view(np.uint32))
+    beyond = _beyond(vectors, radius)
     heaps = np.full((len(queries), min(k, len(vectors))), beyond << 32, np.uint64)
     if heaps.size:
         blocks = max(1, _CHUNK_BYTES // (_BLOCK * vectors.strides[0]))
         every = np.empty(0, np.bool_) if keep is None else keep
         own = queries.copy()  # may be read-only, for which the kernel would have to be compiled once more
         _scan(_words(vectors), _words(own), every, heaps, np.empty(_BLOCK, np.uint32), blocks * _BLOCK)
+    return _read(heaps, beyond, vectors)
+
+
+def nearest_in_parts(
+    vectors: NDArray[Any],
+    rows: NDArray[np.int64],
+    parts: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    queries: NDArray[Any],
+    k: int,
+    radius: float = math.inf,
+    keep: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """As ``nearest``, but each query meets some parts of the matrix only, and the matrix may be in another order.
+
+    Args:
+        vectors: As for ``nearest``.
+        rows: What each vector is called in the answer, shape (n,), at most 2**32 - 1.
+        parts: For each query, where its parts begin and where they end, int64.
+        queries: As for ``nearest``.
+        k: How many rows per query, at least 1.
+        radius: Only rows at most this far.
+        keep: Only rows for which this is true, by their names in ``rows``; None for all.
+
+    Returns:
+        Rows and distances as ``nearest`` returns them, in the order (distance, row).
+    """
+    beyond = _beyond(vectors, radius)
+    heaps = np.full((len(queries), min(k, len(vectors))), beyond << 32, np.uint64)
+    if heaps.size:
+        every = np.empty(0, np.bool_) if keep is None else keep
+        near = np.empty(_BLOCK, np.uint32)
+        for own, (starts, stops), heap in zip(_words(queries.copy()), parts, heaps, strict=True):
+            _scan_parts(_words(vectors), rows, starts, stops, own, every, heap, near)
+    return _read(heaps, beyond, vectors)
+
+
+def _beyond(vectors: NDArray[Any], radius: float) -> int:
+    """The least distance, as a key holds it, that is too far."""
+    if vectors.dtype == np.uint8:
+        return int(min(radius, 8 * vectors.shape[1])) + 1
+    reach = np.float32(min(radius, 4))  # no two unit vectors are farther apart than 2
+    return int(np.nextafter(reach, np.float32(np.inf)).view(np.uint32))
+
+
+def _read(heaps: NDArray[np.uint64], beyond: int, vectors: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """The rows and distances in the keys of heaps."""
     heaps.sort(axis=1)
     distances = (heaps >> 32).astype(np.uint32)
     rows = np.where(distances < beyond, (heaps & 0xFFFFFFFF).astype(np.int64), -1)
-    return rows, distances.astype(np.int32) if binary else distances.view(np.float32)
+    return rows, distances.astype(np.int32) if vectors.dtype == np.uint8 else distances.view(np.float32)
 
 
 def _words(vectors: NDArray[Any]) -> NDArray[Any]:
@@ -98,6 +139,22 @@ def _scan(vectors: Array, queries: Array, keep: Array, heaps: Array, near: Array
                         if near[j] < top:
                             _replace_top(heaps[q], np.uint64(near[j]) << np.uint64(32) | np.uint64(start + j))
                             top = np.uint32(heaps[q, 0] >> np.uint64(32))
+
+
+@njit(nogil=True, cache=True)
+def _scan_parts(
+    vectors: Array, rows: Array, starts: Array, stops: Array, query: Array, keep: Array, heap: Array, near: Array
+) -> None:
+    """Fill a query's heap with the keys of its nearest rows in some parts; rows come in any order."""
+    for part in range(len(starts)):
+        for start in range(starts[part], stops[part], len(near)):
+            stop = min(start + len(near), stops[part])
+            if _measure(vectors[start:stop], query, near) <= np.uint32(heap[0] >> np.uint64(32)):
+                for j in range(stop - start):
+                    row = rows[start + j]
+                    key = np.uint64(near[j]) << np.uint64(32) | np.uint64(row)
+                    if key < heap[0] and (len(keep) == 0 or keep[row]):
+                        _replace_top(heap, key)
 
 
 @njit(nogil=True, cache=True)
