@@ -1,0 +1,60 @@
+"""The service over an index on a server: the same answers, and a clear one while the server is away."""
+
+from dataclasses import replace
+
+import pytest
+
+import amodal
+from amodal.index import open as open_index
+from amodal.index.copying import copy
+from tests.index.servers import postgres
+from tests.service.conftest import problem
+
+__all__ = ["postgres"]
+
+
+@pytest.fixture
+def away(serve, saved, postgres):
+    """A service over PostgreSQL with the entries of the model's own index."""
+    url = f"{postgres}service"
+    with amodal.Retriever.load(saved, readonly=True) as shop, open_index(url, create=shop.index_.spec) as index:
+        index.delete(index.ids())
+        copy(shop.index_, index)
+    return serve(saved, index=url)
+
+
+def test_answers_and_pages_are_those_of_the_flat_index(away, toy, items):
+    for query in (
+        {"by": "id", "id": items.ids[3], "k": 60},
+        {"by": "vector", "vector": "a5f0", "where": "year > 2010"},
+    ):
+        flat, served = (one.post("/v1/search", json=query).json() for one in (toy, away))
+        assert served["matches"] == flat["matches"]
+        pages, answer = [], away.post("/v1/search", json={**query, "k": 7}).json()
+        while answer["next"]:
+            pages += answer["matches"]
+            answer = away.post("/v1/search", json={"by": "cursor", "cursor": answer["next"], "k": 7}).json()
+        assert (pages + answer["matches"])[: len(flat["matches"])] == flat["matches"]
+
+
+def test_writes_are_seen_and_swaps_find_nothing_new(away, items):
+    part = {"modalities": {"image": [{"features": items["image"].read([0])[0].tolist()}]}}
+    before = away.get("/v1/index").json()["entries"]
+    assert away.put("/v1/items/a%2Fb", json=part).json() == {"items": 1, "entries": 1}
+    assert away.get("/v1/items/a%2Fb").json()["lacks"] == ["text"]
+    assert away.get("/v1/index").json()["entries"] == before + 1
+    assert away.post("/v1/admin/swap").json()["swapped"] is False
+    assert away.delete("/v1/items/a%2Fb").status_code == 200
+
+
+def test_a_server_that_is_away_and_comes_back(away, monkeypatch):
+    query = {"by": "vector", "vector": "a5f0"}
+    session = away.app.state.service.generation.index._session
+    with monkeypatch.context() as patch:
+        session._connection.close()
+        patch.setattr(session, "_address", replace(session._address, conninfo="host=/nowhere"))
+        assert "nowhere" not in problem(away.post("/v1/search", json=query), 503, "unavailable")["detail"]
+        problem(away.get("/ready"), 503, "unavailable")
+        assert away.get("/health").status_code == 200
+    assert away.post("/v1/search", json=query).status_code == 200
+    assert away.get("/ready").status_code == 200
