@@ -145,10 +145,10 @@ function showAnswer(state, answer, from, signal) {
 }
 
 function showWelcome() {
-  const can = Object.entries(model.modalities).map(([name]) => name);
-  at("welcome").replaceChildren(
-    el("p", { class: "lead" }, `Search by words, or drop a picture anywhere on this page. Found is what is nearest, in ${can.join(" or ")}, also where the other side is missing.`),
-  );
+  const ways = [at("words").disabled ? "" : "by words", at("file").disabled ? "" : "by a picture dropped anywhere on this page"].filter(Boolean);
+  const how = ways.length ? `Search ${ways.join(", or ")}.` : "This model reads bare features. To search by an item, add ?like=ID to the address.";
+  const what = `What is nearest is found, in ${Object.keys(model.modalities).join(" or ")}, also of items that lack a side.`;
+  at("welcome").replaceChildren(el("p", { class: "lead" }, `${how} ${what}`));
   if (model.classes.length && !at("words").disabled) {
     const links = model.classes.slice(0, 12).map((name) => el("a", { class: "chip", href: write({ by: "text", what: name }) }, name));
     at("welcome").append(el("p", { class: "chips" }, el("span", { class: "note" }, "Try"), ...links));
@@ -233,14 +233,14 @@ function closeItem() {
 
 function go(state, { replace = false, fresh = false } = {}) {
   const address = write(state);
+  replace ||= address === location.search; // Enter in a filter asks again what was just asked
   const opened = Boolean(state.item) && (!replace || history.state?.opened === true);
   if (fresh) {
     answers.delete(address);
     current = "";
   }
   history[replace ? "replaceState" : "pushState"]({ opened }, "", address);
-  const moved = write({ ...state, item: "" }) !== current;
-  if (moved) scrollTo(0, 0);
+  if (write({ ...state, item: "" }) !== current) scrollTo(0, 0);
   return show();
 }
 
