@@ -41,6 +41,8 @@ STEPS = {
     "PSSC+CCA": {"alpha": 0.0},
     "PSSC+CCA+SaCH": {},
 }
+USUAL = {"similarity": "prototypes", "alpha": 1.0, "delta": 1.0}
+WORDS = ("data", "protocol", "setting", "method", "step", "bits", "source", "date")
 PARTS = ("base", "seeds", "settings", "bits", "extend", "ablation")
 RESULTS = Path(__file__).parent / "results"
 
@@ -67,9 +69,8 @@ def step_of(line: dict) -> str:
     """Which step of the ablation a run of ``cich_paper`` is; "" for other methods."""
     if line["method"] != "cich_paper":
         return ""
-    usual = {"similarity": "prototypes", "alpha": 1.0, "delta": 1.0}
-    here = {name: line["config"].get(name, value) for name, value in usual.items()}
-    return next(name for name, params in STEPS.items() if {**usual, **params} == here)
+    here = {name: line["config"].get(name, value) for name, value in USUAL.items()}
+    return next(name for name, params in STEPS.items() if {**USUAL, **params} == here)
 
 
 def rows(lines: Iterable[dict]) -> Iterator[dict]:
@@ -176,8 +177,33 @@ def ablation(found: list[dict]) -> list[str]:
     return [*lines, ""]
 
 
+def committed() -> list[dict]:
+    """The lines of grid.csv as they are, with numbers as numbers."""
+    path = RESULTS / "grid.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [
+            {
+                name: value if name in WORDS else float(value) if "." in value else int(value)
+                for name, value in row.items()
+            }
+            | {"bits": row["bits"] if row["bits"] == "real" else int(row["bits"])}
+            for row in csv.DictReader(file)
+        ]
+
+
+def known(run: Run, lines: set[tuple]) -> bool:
+    """Whether grid.csv has a run, at whatever state of the source; for a folder of runs that was lost."""
+    params = {name: run.params.get(name, value) for name, value in USUAL.items()}
+    step = step_of({"method": run.method, "config": params})
+    return (run.dataset, run.protocol, run.setting, run.bits or "real", run.method, step, run.seed) in lines
+
+
 def collect(out: Path) -> None:
-    found = sorted(rows(read_results(out)), key=lambda row: (*map(str, place(row)), row["seed"]))
+    """Write what is finished; lines of grid.csv whose runs are not in the folder stay."""
+    lines = {(*place(row), row["seed"]): row for row in [*committed(), *rows(read_results(out))]}
+    found = sorted(lines.values(), key=lambda row: (*map(str, place(row)), row["seed"]))
     with (RESULTS / "grid.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(found[0]))
         writer.writeheader()
@@ -208,12 +234,17 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them by default")
     parser.add_argument("--out", type=Path, default=Path("runs/grid"))
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--missing", action="store_true", help="pass over runs that grid.csv has, whatever the folder has"
+    )
     parser.add_argument("--collect", action="store_true", help="only write down the runs that are finished")
     chosen = parser.parse_args()
     if not chosen.collect:
         data = {name: pick(read(name), modalities) for name, modalities in SETS.items()}
+        lines = {(*place(row), row["seed"]) for row in committed()} if chosen.missing else set()
         for part in chosen.parts or PARTS:
-            for number, _ in enumerate(run_grid(runs := runs_of(part), data, chosen.out, workers=chosen.workers), 1):
+            runs = [run for run in runs_of(part) if not known(run, lines)]
+            for number, _ in enumerate(run_grid(runs, data, chosen.out, workers=chosen.workers), 1):
                 print(f"{part}: {number} of {len(runs)}", flush=True)
     collect(chosen.out)
 

@@ -41,6 +41,7 @@ from amodal.data import toy
 from amodal.entries import SEPARATOR
 
 BITS, K, CONNECTIONS = 64, 10, 32
+EACH_LIFE = 8  # imports that a server accepts at most before it is killed
 RESULTS = Path(__file__).parent / "results" / "service.json"
 
 
@@ -230,13 +231,15 @@ def kills(model: Path, state: Path, imports: int, lines: int) -> dict[str, Any]:
         lives += 1
         with serving(model, state) as (child, address), Client(address, retries=0) as client:
             moment = random.uniform(0.05, 2.0)  # noqa: S311 - no secret
-            threading.Timer(moment, child.send_signal, [signal.SIGKILL]).start()
+            killer = threading.Timer(moment, child.send_signal, [signal.SIGKILL])
+            killer.start()
             with suppress(ServiceError):
-                while len(accepted) < imports:
+                for _ in range(EACH_LIFE):
                     sent += 1
                     body = [{"id": f"kill-{sent}-{n}", **part} for n in range(lines)]
                     client.import_items(body, wait=False)
                     accepted.append(f"kill-{sent}")
+            killer.join()
     with serving(model, state) as (_, address), Client(address) as client:
         while any(job["state"] in ("waiting", "running") for job in client._ask("GET", "/v1/imports")["imports"]):
             time.sleep(0.2)
