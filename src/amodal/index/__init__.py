@@ -47,7 +47,7 @@ class Opener(Protocol):
 
 
 _OPENERS: dict[str, Opener] = {}
-_PROBES = 32  # of 4,096 cells, the search of ten million clustered codes then misses one neighbour in a thousand or so
+_PROBES = 32  # of 4,096 cells: a search of ten million clustered codes then misses seven neighbours in a thousand
 
 
 def open(  # the name is right behind "amodal.index."

@@ -115,6 +115,7 @@ class PostgresIndex(Index):
         columns = "".join(f', "{name}" {COLUMN_TYPES[kind]}' for name, kind in spec.attributes.items())
         comment = sql.Literal(json.dumps({"amodal": {"format": _FORMAT, "spec": spec.to_json()}}))
         with self._session.transaction(write=True) as connection:
+            # one after the other: the extension is everybody's
             connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_OURS])
             if not self._one(connection, "SELECT to_regclass(%s) IS NOT NULL", [self._table])[0]:
                 self._require_pgvector(connection)
@@ -146,7 +147,7 @@ class PostgresIndex(Index):
             f"ON CONFLICT (id) DO UPDATE SET {assign}"
         )
         with self._session.transaction(write=True) as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s, %s::regclass::oid::int)", [_OURS, self._table])
+            self._queue(connection)
             for start in range(0, len(batch.ids), _ROWS):
                 piece = batch.piece(start, start + _ROWS)
                 piece.check_against(self._known(connection, piece.ids), replace=replace)
@@ -162,7 +163,7 @@ class PostgresIndex(Index):
     def _delete(self, ids: NDArray[np.int64]) -> int:
         query = f"DELETE FROM {self._table} WHERE id = ANY(%s::bigint[])"  # noqa: S608
         with self._session.transaction(write=True) as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s, %s::regclass::oid::int)", [_OURS, self._table])
+            self._queue(connection)
             return connection.execute(query, [ids.tolist()]).rowcount
 
     def _search(self, queries: NDArray[Any], k: int, where: Where | None, radius: float) -> Hits:
@@ -170,8 +171,7 @@ class PostgresIndex(Index):
         near = f"SELECT id, {self._distance} AS distance FROM {self._table} WHERE {condition}"  # noqa: S608
         query = f"SELECT id, distance FROM ({near}) AS near WHERE distance <= %s ORDER BY distance, id LIMIT %s"  # noqa: S608
         reach = min(radius, 32_768)  # beyond every distance, and an integer of the server
-        if self.spec.kind == "binary":
-            reach = math.floor(reach)
+        reach = math.floor(reach) if self.spec.kind == "binary" else float(np.float32(reach))
         rows = []
         with self._session.transaction() as connection:
             for vector in queries:
@@ -202,6 +202,10 @@ class PostgresIndex(Index):
         condition, values = to_postgres(where, self.spec.attributes)
         with self._session.transaction() as connection:
             return int(self._one(connection, f"SELECT count(*) FROM {self._table} WHERE {condition}", values)[0])  # noqa: S608
+
+    def _queue(self, connection: psycopg.Connection[Any]) -> None:
+        """Wait until nobody else writes to the table, and let others wait until this transaction ends."""
+        connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_OURS, self._table])
 
     @staticmethod
     def _one(connection: psycopg.Connection[Any], query: str, values: Sequence[Any] = ()) -> Any:
