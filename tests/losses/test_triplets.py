@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amodal.errors import UsageError
-from amodal.losses import graded_relevance, triplet_loss
+from amodal.losses import graded_relevance, hardest_triplet, triplet_loss
 from tests.oracles import losses as oracle
 
 reductions = pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -102,3 +102,30 @@ def test_single_labels_weigh_all_positives_of_an_anchor_alike():
         plain = triplet_loss(distance[i : i + 1], (weights[i : i + 1] > 0).double(), 0.4, reduction="sum")
         graded = triplet_loss(distance[i : i + 1], weights[i : i + 1], 0.4, reduction="sum")
         assert graded.item() == pytest.approx(plain.item() * share[0].item())
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.floats(0, 2))
+@settings(max_examples=40, deadline=None)
+def test_hardest_equals_the_loop(seed, m, margin):
+    rng = np.random.default_rng(seed)
+    distance, classes = torch.from_numpy(rng.uniform(0, 2, (m, m))), rng.integers(0, 3, m)
+    similar = torch.from_numpy(classes[:, None] == classes[None, :])
+    expected = oracle.hardest_triplet(distance.tolist(), similar.tolist(), margin)
+    assert hardest_triplet(distance, similar, margin).item() == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("similar", [torch.ones(3, 3), torch.eye(3), torch.zeros(0, 0)])
+def test_hardest_without_a_triplet_is_zero(similar):
+    distance = torch.rand(similar.shape, requires_grad=True)
+    loss = hardest_triplet(distance, similar, 0.3)
+    loss.backward()
+    assert loss.item() == 0
+    assert not distance.grad.any()
+
+
+def test_hardest_pulls_and_pushes_one_row_each():
+    distance = torch.tensor([[0.0, 0.5, 0.9, 0.6, 0.8]] * 5, requires_grad=True)
+    similar = torch.zeros(5, 5)
+    similar[0, :3] = 1
+    hardest_triplet(distance, similar, 0.3).backward()
+    assert distance.grad[0].tolist() == [0, 0, 1, -1, 0]

@@ -140,3 +140,46 @@ def guessed_similarity(distance, same, mode, left, right, threshold):
         sign = -1
         weight = (cdf(distance, right) - cdf(threshold, right)) / (1 - cdf(threshold, right))
     return sign, min(max(weight, 0), 1) if same == (sign == 1) else 0
+
+
+def proxy_anchor(similarity, positives, *, scale, margin):
+    """Pair by pair: each class pulls its samples and pushes the others."""
+    classes = range(len(similarity[0]))
+    pull, push = [], []
+    for k in classes:
+        own = [math.exp(-scale * (row[k] - margin)) for row, of in zip(similarity, positives, strict=True) if of[k]]
+        others = [
+            math.exp(scale * (row[k] + margin)) for row, of in zip(similarity, positives, strict=True) if not of[k]
+        ]
+        if own:
+            pull.append(math.log(1 + sum(own)))
+        push.append(math.log(1 + sum(others)))
+    return (sum(pull) / len(pull) if pull else 0.0) + sum(push) / len(push)
+
+
+def hardest_triplet(distance, similar, margin):
+    """For each row the farthest similar and the nearest dissimilar other."""
+    losses = []
+    for i, row in enumerate(distance):
+        near = [d for j, d in enumerate(row) if j != i and similar[i][j]]
+        far = [d for j, d in enumerate(row) if not similar[i][j]]
+        if near and far:
+            losses.append(max(0.0, max(near) - min(far) + margin))
+    return sum(losses) / len(losses) if losses else 0.0
+
+
+def factorisation(a, b, redundancy):
+    """Correlations of every feature of one view with every feature of the other, one by one."""
+
+    def standard(column):
+        mean = sum(column) / len(column)
+        deviation = math.sqrt(sum((x - mean) ** 2 for x in column) / len(column))
+        return [(x - mean) / deviation for x in column]
+
+    left, right = ([standard(column) for column in zip(*view, strict=True)] for view in (a, b))
+    agreement, apart = [], []
+    for i, x in enumerate(left):
+        for j, y in enumerate(right):
+            correlation = sum(p * q for p, q in zip(x, y, strict=True)) / len(a)
+            (agreement if i == j else apart).append((correlation - 1) ** 2 if i == j else correlation**2)
+    return sum(agreement) / len(agreement) + redundancy * (sum(apart) / len(apart) if apart else 0.0)

@@ -3,6 +3,7 @@
 from amodal.losses.adversarial import discriminator_loss, fooling_loss, gradient_penalty, wasserstein_gap
 from amodal.losses.bottleneck import bernoulli_kl, gaussian_kl, reconstruction
 from amodal.losses.contrastive import kernel, nt_xent, supervised_contrastive
+from amodal.losses.decorrelation import factorisation
 from amodal.losses.guesses import HalfGaussians, guessed_similarity, weighted_agreement
 from amodal.losses.invariance import (
     attention_spread,
@@ -14,8 +15,9 @@ from amodal.losses.invariance import (
 from amodal.losses.labels import label_nll
 from amodal.losses.likelihood import pair_likelihood
 from amodal.losses.margin import margin_distance
+from amodal.losses.proxies import proxy_anchor
 from amodal.losses.relations import jaccard, propagated, share_label, share_probability
-from amodal.losses.triplets import graded_relevance, triplet_loss
+from amodal.losses.triplets import graded_relevance, hardest_triplet, triplet_loss
 
 __all__ = [
     "HalfGaussians",
@@ -24,11 +26,13 @@ __all__ = [
     "compactness",
     "discriminator_loss",
     "environment_mean",
+    "factorisation",
     "fooling_loss",
     "gaussian_kl",
     "graded_relevance",
     "gradient_penalty",
     "guessed_similarity",
+    "hardest_triplet",
     "invariance_penalty",
     "jaccard",
     "kernel",
@@ -37,6 +41,7 @@ __all__ = [
     "nt_xent",
     "pair_likelihood",
     "propagated",
+    "proxy_anchor",
     "reconstruction",
     "scaling_gradient",
     "share_label",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amodal.errors import UsageError, nearest
 
-__all__ = ["graded_relevance", "triplet_loss"]
+__all__ = ["graded_relevance", "hardest_triplet", "triplet_loss"]
 
 Reduction = Literal["mean", "sum"]
 
@@ -59,6 +59,37 @@ def triplet_loss(distance: Tensor, positives: Tensor, margin: float, *, reductio
     if reduction == "sum":
         return total
     return total / (positives.sum(dim=1) * negative.sum(dim=1)).sum().clamp_min(1e-9)
+
+
+def hardest_triplet(distance: Tensor, similar: Tensor, margin: float) -> Tensor:
+    """Hinge of the farthest similar and the nearest dissimilar other row of a batch, mean over rows that have both.
+
+        mean_i max(0, max_{j != i, similar_ij} distance_ij - min_{k: not similar_ik} distance_ik + margin)
+
+    Args:
+        distance: Of all rows to all rows, shape (m, m).
+        similar: Whether two rows share a label, shape (m, m), bool or float.
+        margin: By how much the similar one should be nearer.
+
+    Returns:
+        Scalar, in units of distance; 0, with gradient 0, where no row has both.
+
+    Paper: Hermans et al., In Defense of the Triplet Loss, 2017, eq. 5.
+
+    Example:
+        >>> import torch
+        >>> similar = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+        >>> round(float(hardest_triplet(torch.full((3, 3), 0.5), similar, margin=0.3)), 3)
+        0.3
+    """
+    similar = similar.bool()
+    others = similar & ~torch.eye(len(distance), dtype=torch.bool, device=distance.device)
+    both = others.any(dim=1) & (~similar).any(dim=1)
+    if not bool(both.any()):
+        return 0 * distance.sum()
+    farthest = distance.masked_fill(~others, float("-inf"))[both].amax(dim=1)
+    nearest_other = distance.masked_fill(similar, float("inf"))[both].amin(dim=1)
+    return (farthest - nearest_other + margin).clamp_min(0).mean()
 
 
 def graded_relevance(a: Tensor, b: Tensor) -> Tensor:
