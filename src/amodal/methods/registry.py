@@ -17,6 +17,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "cibhash": ("amodal.methods.hashing.cibhash", "CIBHash"),
     "cich": ("amodal.methods.hashing.cich", "CICH"),
     "cich_paper": ("amodal.methods.hashing.cich_paper", "CICHPaper"),
+    "ciim": ("amodal.methods.embedding.ciim", "CIIM"),
     "cimon": ("amodal.methods.hashing.cimon", "CIMON"),
     "dadh": ("amodal.methods.hashing.dadh", "DADH"),
     "dch": ("amodal.methods.shallow.dch", "DCH"),
