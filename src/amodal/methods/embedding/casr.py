@@ -337,13 +337,9 @@ class CASR(FeatureEmbed):
 
     def finish(self, data: Dataset) -> None:
         """The rows that give context as the networks see them at last, and the way back to input features."""
-        if not len(self._paired):
-            return
-        self.imaginer_.remember(Batches(data, self.batch_size, self.seed), self._paired, torch.device("cpu"))
-        for m in self.widths_:
-            table = data[m]
-            rows = np.random.default_rng(self.seed).permutation(len(table))[: self.memory]
-            self.imaginer_.learn_readout(torch.from_numpy(table.read(np.sort(rows))), m)
+        batches = Batches(data, self.batch_size, self.seed)
+        self.imaginer_.remember(batches, self._paired, torch.device("cpu"))
+        self.imaginer_.learn_readouts(batches, self._paired)
 
     @torch.no_grad()
     def impute(
@@ -380,7 +376,7 @@ class CASR(FeatureEmbed):
             )
         if labels and (data.labels is None or data.labels.names != self.classes_):
             raise UsageError(
-                "labels=True takes labels of the classes learned from, in their order; the data have others."
+                "labels=True takes labels of the classes learned from, in their order; the data have none or others."
             )
         sides = {name: data[name] for name in data.names if name in self.widths_}
         batches = Batches(replace(data.with_tables(sides), labels=data.labels if labels else None), CHUNK, 0)

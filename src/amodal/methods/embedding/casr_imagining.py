@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
@@ -89,7 +89,7 @@ class Imaginer:
         prior: Whether the category prior is used.
         tau: Temperature of the prior of items without label.
         banks: By (source, target), rows that have both.
-        readout: By modality, coefficients from [adapted ; 1] to features, shape (e + 1, d).
+        readout: By modality, coefficients from [imagined ; 1] to features, shape (e + 1, d).
     """
 
     network: CASRNetwork
@@ -211,16 +211,32 @@ class Imaginer:
             )
 
     @torch.no_grad()
-    def learn_readout(self, x: Tensor, modality: str) -> None:
-        """Ridge regression from adapted to input features of some observed rows, shape (m, d)."""
-        f = self._extended(self.network.adapted(x, self.names.index(modality))).double()
-        gram = f.T @ f
-        gram.diagonal().add_(1e-3 * float(gram.diagonal().mean()))
-        solution: Tensor = torch.linalg.solve(gram, f.T @ x.double())
-        self.readout[modality] = solution.float()
+    def learn_readouts(self, batches: Batches, rows: NDArray[np.int64]) -> None:
+        """Ridge regression from imagined sides, as of unlabelled items, to the features that were really there.
+
+        Args:
+            batches: Of the training data.
+            rows: Items with at least two modalities; the networks are at rest.
+        """
+        for m in {target for _, target in self.banks}:
+            imagined, true = [], []
+            for start in range(0, len(rows), CHUNK):
+                batch = batches.gather(rows[start : start + CHUNK])
+                batch = replace(batch, labels=torch.zeros(len(batch.index), len(self.network.priors)))
+                others = {a: self.network.adapted(batch.x[a], k) for k, a in enumerate(self.names) if a != m}
+                here = torch.zeros(len(batch.index), dtype=torch.bool)
+                here[batch.rows[m]] = True
+                found, places, _ = self.missing(batch, others, m, here)
+                imagined.append(found)
+                true.append(batch.x[m][torch.searchsorted(batch.rows[m], places)])
+            f, x = self._extended(torch.cat(imagined)).double(), torch.cat(true).double()
+            gram = f.T @ f
+            gram.diagonal()[:-1].add_(0.1 * len(f))  # imagined features are of variance 1
+            solution: Tensor = torch.linalg.solve(gram, f.T @ x)
+            self.readout[m] = solution.float()
 
     def features(self, adapted: Tensor, modality: str) -> Tensor:
-        """Input features that go with adapted ones, shape (m, d)."""
+        """Input features that go with imagined sides, shape (m, d)."""
         return self._extended(adapted) @ self.readout[modality]
 
     @staticmethod

@@ -89,9 +89,10 @@ class Fusion(nn.Module):
 class Imagination(nn.Module):
     """The missing side of an item, from the side that is there, its category prior and the context of like items.
 
-        q = LN(W [e ; x]),   h = LN(q + attention(q; keys and values: context and e)),   x' = h + FFN(h)
+        q = LN(W [e ; x]),   h = LN(q + attention(q; keys and values: context and e)),   x' = LN(h + FFN(h))
 
-    Without anything to attend to, x' is a function of x alone.
+    Without anything to attend to, x' is a function of x alone. The last LN has no weights, as that of the adapters, so
+    that imagined sides are of the length of true ones.
 
     Args:
         dim: Width e.
@@ -102,7 +103,7 @@ class Imagination(nn.Module):
         self.query, self.fusion = nn.Linear(2 * dim, dim), Fusion(dim)
         self.norm_query, self.norm_context = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.feedforward = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
-        self.trust = nn.Linear(dim, 1)
+        self.norm_out, self.trust = nn.LayerNorm(dim, elementwise_affine=False), nn.Linear(dim, 1)
 
     def forward(self, x: Tensor, prior: Tensor | None, context: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """What is imagined.
@@ -121,7 +122,7 @@ class Imagination(nn.Module):
             context = torch.cat([context, prior[:, None]], dim=1)
             there = torch.cat([there, there.new_ones(len(x), 1)], dim=1)
         h = self.norm_context(q + self.fusion(q, context, there))
-        return h + self.feedforward(h), self.trust(h.detach()).squeeze(1)
+        return self.norm_out(h + self.feedforward(h)), self.trust(h.detach()).squeeze(1)
 
 
 class Rows(nn.Module):
@@ -174,7 +175,7 @@ class CASRNetwork(EmbedNetwork):
     ) -> None:
         super().__init__(dims, dim, widths, dropout[1])
         self.drop_input = nn.Dropout(dropout[0])
-        self.norm = nn.ModuleList([nn.LayerNorm(dim) for _ in dims])
+        self.norm = nn.ModuleList([nn.LayerNorm(dim, elementwise_affine=False) for _ in dims])
         self.width, self.environments = dim, environments
         self.attention = nn.ModuleList([Attention(dim, environments) for _ in dims])
         self.head = nn.Linear(dim, dim)
