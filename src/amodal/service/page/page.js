@@ -62,7 +62,6 @@ async function showSearch(state, search) {
     } catch (error) {
       if (error.name === "AbortError") return;
       current = "";
-      at("count").textContent = "";
       at("results").replaceChildren();
       showFilters(state);
       throw error;
@@ -131,7 +130,7 @@ function showAnswer(state, answer, from, signal) {
   at("welcome").hidden = Boolean(state.by);
   at("more").hidden = !answer?.next;
   if (!state.by) {
-    at("count").textContent = "";
+    at("count").textContent = "Where to begin";
     showWelcome();
   } else {
     const { length } = answer.matches;
@@ -251,6 +250,7 @@ async function attempt(work) {
   } catch (error) {
     if (error.name === "AbortError") return;
     if (!(error instanceof Problem)) throw error;
+    if (!at("results").childElementCount) at("count").textContent = "No answer yet";
     if (error.status === 401) {
       at("key").hidden = false;
       at("key-why").textContent = error.message;
