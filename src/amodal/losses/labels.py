@@ -24,8 +24,8 @@ def label_nll(scores: Tensor, labels: Tensor, *, single: bool) -> Tensor:
 
     Example:
         >>> import torch
-        >>> label_nll(torch.zeros(1, 4), torch.eye(4)[:1], single=True).round(decimals=4).tolist()
-        [1.3863]
+        >>> round(label_nll(torch.zeros(1, 4), torch.eye(4)[:1], single=True).item(), 4)
+        1.3863
     """
     if single:
         return -(labels * F.log_softmax(scores, dim=-1)).sum(dim=-1)
