@@ -220,6 +220,8 @@ def test_unlabelled_rows_learn_along_with_guessed_labels(sinkhorn):
 SWITCHES = {
     "all": {},
     "no imagination": {"mmi": False},
+    "imagined sides": {"imagined": 0.5},
+    "contrast": {"contrast": 1.0},
     "no prior": {"prior": False},
     "no context": {"context": False},
     "no environments": {"eca": False},

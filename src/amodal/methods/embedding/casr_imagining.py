@@ -127,7 +127,7 @@ class Imaginer:
             L = mean (1 - cos(x', x))^2 + classes nll(s cos(x', plain classes), l) + contrast InfoNCE(x', x)
 
         Adapters and classes rest, so that features cannot shrink to please this loss. Trust learns to be
-        (1 + cos(x', x)) / 2.
+        cos(x', x), or 0 if that is negative.
 
         Args:
             batch: With zeros for unknown labels.
@@ -152,7 +152,7 @@ class Imaginer:
             own = torch.eye(len(x), device=x.device)
             recovery = recovery + ((1 - cosine) ** 2).mean() + classes * likelihood.sum() / max(len(likelihood), 1)
             recovery = recovery + contrast * supervised_contrastive(kernel(x, true) / TAU, own)
-            trusted = trusted + F.binary_cross_entropy_with_logits(trust, (1 + cosine.detach()) / 2)
+            trusted = trusted + F.binary_cross_entropy_with_logits(trust, cosine.detach().clamp(0, 1))
         return {"recovery": recovery, "trust": trusted}
 
     @torch.no_grad()
