@@ -17,7 +17,7 @@ def test_fit_search_and_all_that_follows(amodal, model, tmp_path):
     assert found.code == 0 and found.json["schema"] == 1
     matches = found.json["matches"]
     assert len(matches) == 4
-    assert set(matches[0]) == {"item", "distance", "modality", "content", "labels", "attributes"}
+    assert set(matches[0]) == {"item", "distance", "modality", "content", "labels", "attributes", "number"}
     assert all(match["modality"] == "text" and match["attributes"]["year"] >= 2000 for match in matches)
     assert [m["distance"] for m in matches] == sorted(m["distance"] for m in matches)
 
