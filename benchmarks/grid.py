@@ -127,14 +127,17 @@ def mean_table(found: list[dict], protocol: str, setting: str, bits: tuple) -> l
             cells.append(f"{np.mean(got):.3f} ± {np.std(got, ddof=1):.3f}" if len(got) > 1 else "-")
         overall = list(per_seed[method].values())
         common = sorted(set(per_seed[method]) & set(per_seed.get("cich", {})))
-        gain = np.mean([per_seed["cich"][s] - per_seed[method][s] for s in common]) if common else float("nan")
+        gain = np.mean([per_seed["cich"][s] - per_seed[method][s] for s in common]) if common else None
         p = corrected.get(method)
         cpu = np.mean([row["fit_cpu_s"] for row in here if row["method"] == method])
-        lines.append(
-            f"| {method} | " + " | ".join(cells) + f" | {np.mean(overall) if overall else float('nan'):.3f} | "
-            f"{len(overall)} | {'' if method == 'cich' else f'{gain:+.3f}'} | {'' if p is None else f'{p:.1g}'} | "
-            f"{cpu:.0f} |"
-        )
+        words = [
+            f"{np.mean(overall):.3f}" if overall else "-",
+            str(len(overall)) if overall else "-",
+            "" if method == "cich" else "-" if gain is None else f"{gain:+.3f}",
+            "" if p is None else f"{p:.1g}",
+            f"{cpu:.0f}",
+        ]
+        lines.append(f"| {method} | " + " | ".join([*cells, *words]) + " |")
     return [*lines, ""]
 
 
@@ -214,7 +217,8 @@ def collect(out: Path) -> None:
         "Written by `python benchmarks/grid.py`; every run is a line of `grid.csv`. mAP over all held-out items,",
         "tie-aware, mean of image->text and text->image, mean ± sample sd over seeds. Defaults throughout. p: paired",
         "t-test over seeds of the means over data sets, Holm's correction in a table. label_regression, the control,",
-        "is real-valued; the rest are codes. ucmfh is its variant that encodes each side alone.",
+        "is real-valued; the rest are codes. ucmfh is its variant that encodes each side alone. A dash: fewer than two",
+        "seeds are finished; a mean needs all three sets, and its seeds are those finished on all of them.",
         "",
     ]
     for protocol, setting in dict.fromkeys((row["protocol"], row["setting"]) for row in found):
