@@ -13,6 +13,7 @@ __all__ = [
     "AmodalError",
     "DataError",
     "IndexMismatch",
+    "IndexUnavailable",
     "MethodError",
     "MissingExtra",
     "MissingModality",
@@ -54,6 +55,10 @@ class MethodError(AmodalError):
 
 class IndexMismatch(AmodalError):
     """An index and the model that wants to use it do not belong together."""
+
+
+class IndexUnavailable(AmodalError):
+    """The server that keeps an index cannot be reached. Nothing is wrong with the call; it may be repeated."""
 
 
 class MissingExtra(AmodalError, ImportError):

@@ -10,8 +10,8 @@ import pytest
 
 import amodal.index
 from amodal.codes import Embeddings
-from amodal.errors import DataError, MissingExtra, UsageError
-from amodal.index import Field, IndexSpec, IndexUnavailable
+from amodal.errors import DataError, IndexUnavailable, MissingExtra, UsageError
+from amodal.index import Field, IndexSpec
 from amodal.index.milvus_address import Address
 from amodal.index.milvus_expression import to_expression
 from tests.index.servers import drop_collections, relayed

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import amodal.index
-from amodal.errors import DataError, MissingExtra, UsageError
-from amodal.index import Field, IndexSpec, IndexUnavailable
+from amodal.errors import DataError, IndexUnavailable, MissingExtra, UsageError
+from amodal.index import Field, IndexSpec
 from amodal.index.postgres_session import Address
 from tests.oracles.nearest import hamming, nearest
 

@@ -6,8 +6,7 @@ import sqlite3
 import pytest
 from starlette.exceptions import HTTPException
 
-from amodal.errors import DataError, IndexMismatch, MethodError, MissingModality, UsageError
-from amodal.index import IndexUnavailable
+from amodal.errors import DataError, IndexMismatch, IndexUnavailable, MethodError, MissingModality, UsageError
 from amodal.service.problems import KINDS, problem_of, respond
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
 from amodal.errors import IndexMismatch, MissingExtra, UsageError, nearest
-from amodal.index.base import Entry, Index, IndexUnavailable
+from amodal.index.base import Entry, Index
 from amodal.index.batch import id_of
 from amodal.index.hits import Hits
 from amodal.index.spec import IndexSpec
@@ -29,7 +29,6 @@ __all__ = [
     "Hits",
     "Index",
     "IndexSpec",
-    "IndexUnavailable",
     "Opener",
     "Where",
     "id_of",

@@ -15,17 +15,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from amodal.errors import AmodalError, UsageError
+from amodal.errors import UsageError
 from amodal.index.batch import Attributes, Batch, Ids, numbered
 from amodal.index.hits import Hits
 from amodal.index.spec import IndexSpec, Scalar, Vectors
 from amodal.index.where import Where, check, parse
 
-__all__ = ["Entry", "Index", "IndexUnavailable"]
-
-
-class IndexUnavailable(AmodalError):
-    """The server that keeps an index cannot be reached. Nothing is wrong with the call; it may be repeated."""
+__all__ = ["Entry", "Index"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient, MilvusException
 
-from amodal.errors import DataError, UsageError
-from amodal.index.base import Entry, Index, IndexUnavailable
+from amodal.errors import DataError, IndexUnavailable, UsageError
+from amodal.index.base import Entry, Index
 from amodal.index.batch import Batch
 from amodal.index.hits import Hits
 from amodal.index.milvus_address import Address

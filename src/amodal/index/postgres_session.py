@@ -17,8 +17,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
 
-from amodal.errors import DataError, UsageError
-from amodal.index.base import IndexUnavailable
+from amodal.errors import DataError, IndexUnavailable, UsageError
 from amodal.index.spec import IndexSpec
 
 __all__ = ["Address", "Session", "Vector", "unpacked"]

@@ -11,8 +11,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from amodal.errors import AmodalError, IndexMismatch, MethodError, MissingExtra
-from amodal.index import IndexUnavailable
+from amodal.errors import AmodalError, IndexMismatch, IndexUnavailable, MethodError, MissingExtra
 
 __all__ = ["KINDS", "MEDIA_TYPE", "Problem", "is_storage", "problem_of", "respond"]
 
