@@ -21,8 +21,9 @@ class Observations:
     copied by taking subsets: ``rows`` points into the shared ``store``, which may be an array or a memory map.
 
     Attributes:
-        store: Features, shape (s, d) or (s, length, d), any float dtype; or raw content still to be encoded, shape
-            (s,) of strings (texts or paths of files).
+        store: Features, shape (s, d); or parts, shape (s, length, d), such as the regions of a picture and the words of
+            a text, where a part that is all zeros is padding; any float dtype. Or raw content still to be encoded,
+            shape (s,) of strings (texts or paths of files).
         item: Row of the owning item in the data set, int64, shape (m,).
         rows: Row of each observation in ``store``, int64, shape (m,). All of them in order by default.
 

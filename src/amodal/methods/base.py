@@ -42,6 +42,7 @@ class Method(ABC):
 
     Attributes:
         widths_: Width of the features of each modality learned from.
+        parts_: The modalities among them whose observations are parts (length, d), not one vector (d,).
         classes_: Names of the classes learned from; empty without labels.
     """
 
@@ -50,6 +51,7 @@ class Method(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     widths_: dict[str, int]
+    parts_: tuple[str, ...] = ()
     classes_: tuple[str, ...]
 
     def params(self) -> dict[str, Any]:
@@ -116,6 +118,7 @@ class Method(ABC):
         """
         self._check(data)
         self.widths_ = {name: data[name].dim for name in data.names}
+        self.parts_ = tuple(name for name in data.names if data[name].store.ndim == 3)
         self.classes_ = data.labels.names if data.labels is not None else ()
 
     @abstractmethod
@@ -138,7 +141,7 @@ class Method(ABC):
         """Codes or embeddings of items of one modality.
 
         Args:
-            features: Shape (m, d), d as learned from, finite.
+            features: Shape (m, d), d as learned from, finite; or (m, length, d) where learned from parts.
             modality: Name of the modality, as in the training data.
 
         Raises:
@@ -209,12 +212,13 @@ class Method(ABC):
         if modality not in self.widths_:
             raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
         values = np.asarray(features, dtype=np.float32)
-        if values.ndim != 2 or values.shape[1] != self.widths_[modality]:
+        parts = modality in self.parts_
+        if values.ndim != 2 + parts or values.shape[-1] != self.widths_[modality]:
             raise ShapeError(
-                f'modality "{modality}" was learned with features of width {self.widths_[modality]}; '
-                f"got an array of shape {values.shape}."
+                f'modality "{modality}" was learned with {"parts" if parts else "features"} of width '
+                f"{self.widths_[modality]}; got an array of shape {values.shape}."
             )
-        bad = ~np.isfinite(values).all(axis=1)
+        bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
         if bad.any():
             raise DataError(f'modality "{modality}": row {int(np.flatnonzero(bad)[0])} holds NaN or infinity.')
         return values
@@ -235,10 +239,16 @@ class Method(ABC):
                 raise DataError(
                     f'modality "{name}" holds raw content. Encode it first, or use amodal.Retriever, which does.'
                 )
-            if data[name].store.ndim != 2:
+            parts = data[name].store.ndim == 3
+            if parts and "parts" not in self.card.takes:
                 raise ShapeError(
-                    f'modality "{name}" holds sequences of shape {data[name].store.shape[1:]}; {self.card.slug} learns '
-                    "from one vector per observation. Average them, or use a method for sequences."
+                    f'modality "{name}" holds parts of shape {data[name].store.shape[1:]}; {self.card.slug} learns '
+                    "from one vector per observation. Average them, or use a method that takes parts: amodal list."
+                )
+            if not parts and "vectors" not in self.card.takes:
+                raise ShapeError(
+                    f'modality "{name}" holds one vector per observation; {self.card.slug} learns from parts (length, '
+                    "d), such as regions and words. Encode with a part encoder, or use a method that takes vectors."
                 )
             data[name].check_finite(name, data.ids)
         if self.card.needs_labels:

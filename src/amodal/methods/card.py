@@ -19,7 +19,9 @@ class Card:
         paper: Authors, title, venue and year; "none" for controls.
         url: DOI or address of the paper.
         family: Room of the method; or "fusion", whose codes need every modality of an item, when learning and after.
-        returns: Whether ``encode`` gives binary codes or unit-length embeddings.
+        returns: Whether ``encode`` gives binary codes or unit-length embeddings; "scores" of a matcher, which has no
+            vector of an item and scores pairs instead.
+        takes: What an observation may be: "vectors" (d,), "parts" (length, d), or either.
         needs_labels: Whether it learns from labels.
         needs_pairs: "no", "helpful" or "yes": what it does with items that have several modalities.
         native: Incompleteness it takes as it is: "any" pattern, or "none" (complete items only).
@@ -37,7 +39,8 @@ class Card:
     paper: str
     url: str = ""
     family: Literal["hashing", "shallow", "embedding", "matching", "fusion"]
-    returns: Literal["codes", "embeddings"]
+    returns: Literal["codes", "embeddings", "scores"]
+    takes: tuple[Literal["vectors", "parts"], ...] = ("vectors",)
     needs_labels: bool
     needs_pairs: Literal["no", "helpful", "yes"]
     native: Literal["any", "none"]

@@ -49,6 +49,7 @@ def save(method: Method, folder: str | Path, *, force: bool = False) -> Path:
         "method": method.card.slug,
         "params": method.params(),
         "widths": method.widths_,
+        "parts": list(method.parts_),
         "classes": list(method.classes_),
         "fingerprint": method.fingerprint(),
         "versions": {"amodal": __version__, "numpy": np.__version__, "python": platform.python_version()},
@@ -93,6 +94,7 @@ def load(folder: str | Path) -> Method:
     try:
         method = get(config["method"]).create(**config["params"])
         method.widths_ = {name: int(width) for name, width in config["widths"].items()}
+        method.parts_ = tuple(config.get("parts", ()))  # models of before there were parts have none
         method.classes_ = tuple(config["classes"])
         method.restore(weights)
     except Exception as error:
