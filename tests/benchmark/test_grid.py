@@ -314,3 +314,13 @@ def test_the_control_is_named_once():
     assert runs.CONTROL == "label_regression"
     assert grid(("label_regression",), params={})[0].is_control
     assert not grid(("dch",))[0].is_control
+
+
+def test_two_processes_never_write_to_one_folder(tmp_path):
+    made = grid(("dch",), seeds=1)
+    first = run_grid(made, DATA, tmp_path)
+    next(first)  # holds the folder until it is exhausted or closed
+    with pytest.raises(UsageError, match=r"another process is writing results to .*\. Wait"):
+        list(run_grid(made, DATA, tmp_path))
+    first.close()
+    assert len(list(run_grid(made, DATA, tmp_path))) == 1

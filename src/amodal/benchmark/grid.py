@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from inspect import signature
 from itertools import product
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from amodal.benchmark.engines import Job, Outcome, open_engine
 from amodal.benchmark.queue import Forecast, Queue
 from amodal.benchmark.runs import Run
-from amodal.benchmark.store import keep, keep_failure, read_results
+from amodal.benchmark.store import keep, keep_failure, only_writer, read_results
 from amodal.data import Dataset
 from amodal.data.settings import resolve
 from amodal.errors import UsageError, nearest
@@ -92,14 +93,14 @@ def run_grid(
     Args:
         runs: What to run.
         data: All items; of several data sets by the names that the runs call them.
-        folder: Where results are kept; nobody but this process writes there.
+        folder: Where results are kept; nobody but this process writes there meanwhile.
         engine: "local" for processes of this machine, or "ray" for a Ray cluster.
         workers: Runs at once; None for one on each core, if there are enough. A single local one runs in this process.
         training: Device, and progress within a run.
         progress: Told after each run, with an estimate of the time left.
 
     Raises:
-        UsageError: If there is no such engine, or a run names other data.
+        UsageError: If there is no such engine, a run names other data, or another process writes to the folder.
         MissingExtra: If Ray is asked for and not installed.
         DataError: If a record in the folder is of another schema.
     """
@@ -109,11 +110,12 @@ def run_grid(
             raise UsageError(nearest(run.dataset, named, what="data set"))
     prints = {name: dataset.fingerprint() for name, dataset in named.items()}
     jobs = [Job(run, run.key(prints[run.dataset]), prints[run.dataset]) for run in runs]
-    done = {line["key"]: line for line in read_results(folder)}
-    queue = Queue([job for job in jobs if job.key not in done], done.values())
     total = len({job.key for job in jobs})
-    with open_engine(engine, named, training or Training(), jobs=len(queue), workers=workers) as pool:
-        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(only_writer(folder))
+        done = {line["key"]: line for line in read_results(folder)}
+        queue = Queue([job for job in jobs if job.key not in done], done.values())
+        pool = stack.enter_context(open_engine(engine, named, training or Training(), jobs=len(queue), workers=workers))
         forecast = Forecast(done.values(), pool.slots)
 
         def tell(*what: str) -> None:

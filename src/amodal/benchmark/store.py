@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from amodal.benchmark.runs import Run
 from amodal.data.files import replacing
+from amodal.errors import UsageError
 from amodal.evaluation import read_record
 
-__all__ = ["keep", "keep_failure", "read_failures", "read_results"]
+__all__ = ["keep", "keep_failure", "only_writer", "read_failures", "read_results"]
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder of results, which is made if need be; the hold ends with the process, however it ends.
+
+    Args:
+        folder: Where results are kept.
+
+    Raises:
+        UsageError: If another process holds it: two would carry out the same runs twice.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(
+            f"another process is writing results to {folder}. Wait until it ends, or choose another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def keep(folder: Path, line: dict[str, Any], files: Mapping[str, bytes]) -> None:
