@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amodal.data.assignment import assign
 from amodal.data.dataset import Dataset
-from amodal.data.sealed import read_sealed, sha256_of, write_sealed
+from amodal.data.sealed import Sealed
 from amodal.data.settings import resolve
 from amodal.errors import DataError, UsageError
 
 __all__ = ["Mask"]
 
-_FORMAT = "amodal mask 1"
-
 
 @dataclass(frozen=True, eq=False)
-class Mask:
+class Mask(Sealed):
     """Which item keeps which modality, and how that was decided.
 
     Attributes:
@@ -37,6 +34,9 @@ class Mask:
         stratify: "label" if every class was to have the same shares.
         fingerprint: Of the data it was drawn from.
     """
+
+    form: ClassVar[str] = "amodal mask 1"
+    kind: ClassVar[str] = "mask file"
 
     ids: NDArray[np.str_]
     modalities: tuple[str, ...]
@@ -126,23 +126,8 @@ class Mask:
         columns = [self.modalities.index(name) for name in dataset.names]
         return dataset.keep(self.keeps[rows][:, columns])
 
-    @property
-    def sha256(self) -> str:
-        """Hash of everything in the file, the same whatever the order of the items."""
-        return sha256_of(self._content())
-
-    def save(self, path: str | Path) -> None:
-        """Write the mask as JSON: how it was drawn, the ids of each pattern, and the hash."""
-        write_sealed(path, self._content())
-
     @classmethod
-    def load(cls, path: str | Path) -> Mask:
-        """Read a mask file and verify its hash.
-
-        Raises:
-            DataError: If the file is missing, is no mask, or was changed after it was saved.
-        """
-        content = read_sealed(path, _FORMAT, kind="mask file", writer="Mask.save")
+    def _restore(cls, content: Mapping[str, Any]) -> Self:
         names = tuple(content["modalities"])
         groups = [(group["modalities"], group["items"]) for group in content["keeps"]]
         ids = np.array([item for _, items in groups for item in items], dtype=np.str_)
@@ -157,7 +142,6 @@ class Mask:
 
     def _content(self) -> dict[str, Any]:
         return {
-            "format": _FORMAT,
             "setting": self.setting,
             "seed": self.seed,
             "mechanism": self.mechanism,

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amodal.data.dataset import Dataset
 from amodal.data.labels import Labels
-from amodal.data.sealed import read_sealed, sha256_of, write_sealed
+from amodal.data.sealed import Sealed
 from amodal.data.settings import share_of
 from amodal.errors import DataError, nearest
 
 __all__ = ["WrongLabels", "in_split", "rows_of"]
 
-_FORMAT = "amodal wrong labels 1"
-
 
 @dataclass(frozen=True, eq=False)
-class WrongLabels:
+class WrongLabels(Sealed):
     """Which items carry wrong classes, and which.
 
     Symmetric noise: floor(rate * n) of the n items with known labels lose their classes for as many others, drawn at
@@ -41,6 +39,9 @@ class WrongLabels:
 
     Paper: G. Patrini et al., "Making Deep Neural Networks Robust to Label Noise", CVPR 2017 (symmetric noise).
     """
+
+    form: ClassVar[str] = "amodal wrong labels 1"
+    kind: ClassVar[str] = "file of wrong labels"
 
     ids: NDArray[np.str_]
     classes: tuple[tuple[str, ...], ...]
@@ -101,23 +102,8 @@ class WrongLabels:
             matrix.data[row] = [1] * len(names)
         return replace(dataset, labels=Labels.from_multihot(matrix.tocsr(), labels.known, labels.names))
 
-    @property
-    def sha256(self) -> str:
-        """Hash of everything in the file, the same whatever the order of the items."""
-        return sha256_of(self._content())
-
-    def save(self, path: str | Path) -> None:
-        """Write the record as JSON: how it was drawn, the wrong classes of each item, and the hash."""
-        write_sealed(path, self._content())
-
     @classmethod
-    def load(cls, path: str | Path) -> WrongLabels:
-        """Read such a file and verify its hash.
-
-        Raises:
-            DataError: If the file is missing, is another one, or was changed after it was saved.
-        """
-        content = read_sealed(path, _FORMAT, kind="file of wrong labels", writer="WrongLabels.save")
+    def _restore(cls, content: Mapping[str, Any]) -> Self:
         return cls(
             np.array(list(content["classes"]), dtype=np.str_),
             tuple(tuple(names) for names in content["classes"].values()),
@@ -127,7 +113,6 @@ class WrongLabels:
 
     def _content(self) -> dict[str, Any]:
         return {
-            "format": _FORMAT,
             "rate": self.rate,
             "seed": self.seed,
             "split": self.split,

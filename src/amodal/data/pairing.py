@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +14,15 @@ from numpy.typing import NDArray
 from amodal.data.dataset import Dataset
 from amodal.data.noise import in_split, rows_of
 from amodal.data.observations import Observations
-from amodal.data.sealed import read_sealed, sha256_of, write_sealed
+from amodal.data.sealed import Sealed
 from amodal.data.settings import share_of
 from amodal.errors import DataError, UsageError, nearest
 
 __all__ = ["WrongPairs"]
 
-_FORMAT = "amodal wrong pairs 1"
-
 
 @dataclass(frozen=True, eq=False)
-class WrongPairs:
+class WrongPairs(Sealed):
     """Which observations of one modality are said to belong to an item that is not theirs.
 
     The items keep their ids, labels and other modalities; observations of ``modality`` move between them. So a moved
@@ -43,6 +42,9 @@ class WrongPairs:
 
     Paper: Z. Huang et al., "Learning with Noisy Correspondence for Cross-modal Matching", NeurIPS 2021.
     """
+
+    form: ClassVar[str] = "amodal wrong pairs 1"
+    kind: ClassVar[str] = "file of wrong pairs"
 
     modality: str
     ids: NDArray[np.str_]
@@ -205,23 +207,8 @@ class WrongPairs:
             {**dataset.modalities, self.modality: Observations(moved.store, given[order], moved.rows)}
         )
 
-    @property
-    def sha256(self) -> str:
-        """Hash of everything in the file, the same whatever the order of the items."""
-        return sha256_of(self._content())
-
-    def save(self, path: str | Path) -> None:
-        """Write the record as JSON: how it was drawn, what belongs where, and the hash."""
-        write_sealed(path, self._content())
-
     @classmethod
-    def load(cls, path: str | Path) -> WrongPairs:
-        """Read such a file and verify its hash.
-
-        Raises:
-            DataError: If the file is missing, is another one, or was changed after it was saved.
-        """
-        content = read_sealed(path, _FORMAT, kind="file of wrong pairs", writer="WrongPairs.save")
+    def _restore(cls, content: Mapping[str, Any]) -> Self:
         moves = content["moves"]
         return cls(
             content["modality"],
@@ -234,7 +221,6 @@ class WrongPairs:
 
     def _content(self) -> dict[str, Any]:
         return {
-            "format": _FORMAT,
             "modality": self.modality,
             "effective": self.effective,
             "rate": self.rate,
