@@ -26,6 +26,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "jimfh": ("amodal.methods.shallow.jimfh", "JIMFH"),
     "label_contrastive": ("amodal.methods.hashing.label_contrastive", "LabelContrastive"),
     "label_regression": ("amodal.methods.shallow.label_regression", "LabelRegression"),
+    "scan": ("amodal.methods.matching.scan", "SCAN"),
     "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
     "seph": ("amodal.methods.shallow.seph", "SePH"),
     "ssah": ("amodal.methods.hashing.ssah", "SSAH"),

@@ -1,0 +1,118 @@
+"""Losses on the scores of all pairs of a batch: the partner should score higher than anything else."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows
+from torch import Tensor
+
+from amodal.errors import UsageError, nearest
+from amodal.losses.contrastive import supervised_contrastive
+
+__all__ = ["Negatives", "Reduction", "matching_hinge", "pair_contrast", "preference"]
+
+Negatives = Literal["hardest", "mean"]
+Reduction = Literal["sum", "mean"]
+
+
+def matching_hinge(
+    scores: Tensor,
+    items: Tensor,
+    margin: float,
+    *,
+    negatives: Negatives = "hardest",
+    reduction: Reduction = "sum",
+) -> Tensor:
+    """Hinge between the score of a pair and those of the pairs it is mixed with, in both directions.
+
+        hardest:  sum_p max_q [margin + scores_pq - scores_pp]_+  +  max_q [margin + scores_qp - scores_pp]_+
+        mean:     the mean over q in place of the maximum
+
+    q runs over the pairs of other items: another caption of the same picture is no negative.
+
+    Args:
+        scores: Row p of one modality against row q of the other, shape (b, b); partners on the diagonal.
+        items: The item that each row belongs to, integers, shape (b,).
+        margin: By how much a partner should score higher.
+        negatives: The hardest one teaches most; their mean does not collapse while nothing is learned yet.
+        reduction: "sum" over the batch, or "mean", which divides by b.
+
+    Returns:
+        Scalar, in units of score; 0, with gradient 0, where there is no negative.
+
+    Raises:
+        UsageError: If ``negatives`` or ``reduction`` is unknown.
+
+    Paper: Faghri et al., VSE++, BMVC 2018; Lee et al., SCAN, ECCV 2018, eq. 10.
+    Reference code: kuanghuei/SCAN (Apache-2.0; read, not used), which does not mask captions of one picture.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.9, 0.8, 0.1], [0.2, 0.9, 0.1], [0.0, 0.0, 0.5]])
+        >>> round(float(matching_hinge(scores, torch.arange(3), margin=0.2)), 3)
+        0.2
+    """
+    for name, known, what in ((negatives, Negatives, "choice of negatives"), (reduction, Reduction, "reduction")):
+        if name not in get_args(known):
+            raise UsageError(nearest(name, get_args(known), what=what))
+    if scores.numel() == 0:
+        return scores.sum()
+    negative = items[:, None] != items[None, :]
+    partner = scores.diagonal()
+    total = scores.new_zeros(())
+    for anchors, rival in ((scores, negative), (scores.T, negative.T)):
+        hinge = (margin + anchors - partner[:, None]).clamp_min(0) * rival
+        per_anchor = hinge.amax(dim=1) if negatives == "hardest" else hinge.sum(dim=1) / rival.sum(dim=1).clamp_min(1)
+        total = total + per_anchor.sum()
+    return total / len(scores) if reduction == "mean" else total
+
+
+def pair_contrast(scores: Tensor, items: Tensor, tau: float) -> Tensor:
+    """Cross-entropy of the partner among all columns and among all rows, mean of the two.
+
+        -1/2 mean_p [ log softmax_q(scores_pq / tau)_p + log softmax_q(scores_qp / tau)_p ]
+
+    Args:
+        scores: Shape (b, b); partners on the diagonal.
+        items: The item that each row belongs to, shape (b,); other pairs of the same item are left out.
+        tau: Temperature, > 0.
+
+    Returns:
+        Scalar, in nats; log b where all scores are equal.
+
+    Paper: van den Oord et al., InfoNCE, 2018; in both directions: Radford et al., CLIP, ICML 2021.
+
+    Example:
+        >>> import torch
+        >>> round(float(pair_contrast(torch.zeros(4, 4), torch.arange(4), tau=0.1)), 4)
+        1.3863
+    """
+    partner = torch.eye(len(scores), device=scores.device)
+    seen = (items[:, None] != items[None, :]) | partner.bool()
+    logits = scores / tau
+    return 0.5 * (supervised_contrastive(logits, partner, seen) + supervised_contrastive(logits.T, partner, seen.T))
+
+
+def preference(scores: Tensor, counterfactual: Tensor, tau: float) -> Tensor:
+    """The true attention should be preferred to another one, on pairs that belong together.
+
+        mean_p softplus(-(scores_p - counterfactual_p) / tau)
+
+    Args:
+        scores: Of partners, shape (b,).
+        counterfactual: Of the same pairs under another attention, shape (b,).
+        tau: Temperature, > 0.
+
+    Returns:
+        Scalar, in nats; log 2 where both are equal.
+
+    Paper: a reading of the abstract of Chen and Wang, CausMatch, IEEE Access 2025; no reference implementation.
+
+    Example:
+        >>> import torch
+        >>> round(float(preference(torch.ones(3), torch.ones(3), tau=0.1)), 4)
+        0.6931
+    """
+    return F.softplus(-(scores - counterfactual) / tau).mean()

@@ -1,0 +1,46 @@
+"""Attention between the fragments of two items, and how well what is attended to agrees with who attends."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows
+from torch import Tensor
+
+__all__ = ["agreement", "attend"]
+
+
+def attend(s: Tensor, real: Tensor, sharpness: Tensor | float) -> Tensor:
+    """How much each asking fragment looks at each key.
+
+        scaled_kn = lrelu(s_kn) / |lrelu(s_k.)|,  lrelu with slope .1, norm over the fragments of the asking item
+        weights_kn = softmax_k(sharpness scaled_kn)
+
+    Args:
+        s: Cosines, shape (p, k, n, q), 0 at padding.
+        real: Which keys are no padding, bool, shape (p, k).
+        sharpness: lambda_1; negative for what would least be looked at.
+
+    Returns:
+        Weights, shape (p, k, n, q), 0 at keys that are padding; sum over k is 1.
+    """
+    logits = sharpness * F.normalize(F.leaky_relu(s, 0.1), dim=2, eps=1e-8)
+    if not bool(real.all()):
+        logits = logits.masked_fill(~real[:, :, None, None], float("-inf"))
+    return logits.softmax(dim=1)
+
+
+def agreement(weights: Tensor, s: Tensor, gram: Tensor) -> Tensor:
+    """Cosine of each asking fragment w and what it attends to, a = sum_k weights_k v_k, without ever forming a.
+
+        cos(w, a) = sum_k weights_k s_k / sqrt(weights^T gram weights),  since |w| = 1 and gram = V V^T
+
+    Args:
+        weights: Shape (p, k, n, q).
+        s: Cosines of keys and asking fragments, the same shape.
+        gram: Inner products of the keys of each item, shape (p, k, k).
+
+    Returns:
+        Shape (p, n, q), in [-1, 1]; 0 at asking fragments that are padding.
+    """
+    spread = (gram @ weights.flatten(2)).view_as(weights)
+    square = (weights * spread).sum(dim=1)
+    return (weights * s).sum(dim=1) / square.clamp_min(1e-12).sqrt()

@@ -1,0 +1,98 @@
+"""All pairs of two tables of items, in tiles of bounded size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from amodal.methods.matching.blocks import Pair, Side, real_parts
+from amodal.methods.matching.scorer import MatchNetwork, Scorer
+
+__all__ = ["AT_ONCE", "Fragments", "Table", "score_tiles"]
+
+Fragments = NDArray[np.floating[Any]]
+
+#: Values held at once, in a tile of pairs or a chunk of items: 16 MiB, which stay near the processor.
+AT_ONCE = 2**22
+
+
+class Table:
+    """Items of one modality, in order of how many fragments they have, so that a tile holds little padding.
+
+    Args:
+        fragments: As ``Matcher.embed`` gives them: of all networks side by side, shape (m, length, networks x width).
+        networks: The networks.
+        position: Of the modality.
+        device: Where they are compared.
+
+    Attributes:
+        mean_count: Fragments of an item, on average.
+    """
+
+    def __init__(
+        self, fragments: Fragments, networks: Sequence[MatchNetwork], position: int, device: torch.device
+    ) -> None:
+        self.fragments, self.networks, self.position, self.device = fragments, networks, position, device
+        step = max(AT_ONCE // max(int(np.prod(fragments.shape[1:])), 1), 1)
+        chunks = [slice(start, start + step) for start in range(0, len(fragments), step)]
+        self.counts = np.concatenate([(fragments[chunk] != 0).any(axis=-1).sum(axis=1) for chunk in chunks])
+        self.order = np.argsort(self.counts, kind="stable")
+        self.mean_count = max(float(self.counts.mean()), 1.0)
+        self.wholes = [self._wholes(k, chunks) for k, network in enumerate(networks) if len(network.whole)]
+
+    def __len__(self) -> int:
+        return len(self.fragments)
+
+    def tiles(self, size: int) -> Iterator[tuple[NDArray[np.int64], list[Side]]]:
+        """Rows of some items, and what each network compares of them."""
+        for start in range(0, len(self), size):
+            rows = self.order[start : start + size]
+            yield rows, [self._side(k, rows) for k in range(len(self.networks))]
+
+    def _side(self, k: int, rows: NDArray[np.int64]) -> Side:
+        values = self._values(k, rows)
+        return Side(values, real_parts(values), self.wholes[k][torch.from_numpy(rows)] if self.wholes else None)
+
+    def _values(self, k: int, rows: NDArray[np.int64] | slice) -> Tensor:
+        longest = max(int(self.counts[rows].max()), 1)
+        width = self.fragments.shape[-1] // len(self.networks)
+        chosen = self.fragments[rows, :longest, k * width : (k + 1) * width]
+        return torch.from_numpy(np.ascontiguousarray(chosen, np.float32)).to(self.device)
+
+    def _wholes(self, k: int, chunks: Sequence[slice]) -> Tensor:
+        values = (self._values(k, chunk) for chunk in chunks)
+        return torch.cat([self.networks[k].whole[self.position](x, real_parts(x)) for x in values])
+
+
+def score_tiles(
+    regions: Table, words: Table, scorers: Sequence[Scorer], judge: Callable[[Scorer, Pair], Tensor]
+) -> NDArray[np.float32]:
+    """Scores of all pairs, mean over the networks.
+
+    Args:
+        regions: Items of the modality that comes first.
+        words: Items of the other.
+        scorers: One for each network.
+        judge: What is asked of a scorer.
+
+    Returns:
+        Shape (regions, words).
+    """
+    width = regions.fragments.shape[-1] // len(scorers)
+    footprint = max(scorer.footprint(regions.mean_count, words.mean_count, width) for scorer in scorers)
+    area = max(AT_ONCE / footprint, 1)
+    # a square tile has the least to read for its pairs
+    columns = min(len(words), max(int(area / min(len(regions), math.sqrt(area))), 1))
+    rows = min(len(regions), max(int(area / columns), 1))
+    scores = np.zeros((len(regions), len(words)), np.float32)
+    for below, lower in regions.tiles(rows):
+        for beside, upper in words.tiles(columns):
+            found = [judge(*each) for each in zip(scorers, map(Pair, lower, upper), strict=True)]
+            scores[np.ix_(below, beside)] = torch.stack(found).mean(dim=0).cpu().numpy()
+    return scores
