@@ -3,6 +3,7 @@
 from amodal.encoders.base import Encoder, Kind, Progress
 from amodal.encoders.cache import CacheStats, FeatureCache
 from amodal.encoders.encode import choose_encoders, distinct_content, encode_dataset
+from amodal.encoders.parts import Regions, Words
 from amodal.encoders.registry import default_for, get, guess_kind, names
 from amodal.encoders.tuned import ModuleEncoder
 
@@ -13,6 +14,8 @@ __all__ = [
     "Kind",
     "ModuleEncoder",
     "Progress",
+    "Regions",
+    "Words",
     "choose_encoders",
     "default_for",
     "distinct_content",

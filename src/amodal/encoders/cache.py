@@ -40,7 +40,7 @@ class CacheStats:
     """What a cache holds.
 
     Attributes:
-        rows: Number of feature vectors.
+        rows: Number of pieces of content whose features are kept.
         encoders: Number of encoders, versions counted apart.
         bytes: Size on disk.
         path: The file.
@@ -53,7 +53,7 @@ class CacheStats:
 
 
 class FeatureCache:
-    """Feature vectors in one SQLite file, found by what was encoded and by the encoder's fingerprint.
+    """Features in one SQLite file, found by what was encoded and by the encoder's fingerprint.
 
     Every ``put`` is one transaction: after a kill -9 all earlier ones are there and no half one is. Several processes
     may read and write at once; an object belongs to the thread that first used it, which is when the file is opened.
@@ -116,26 +116,34 @@ class FeatureCache:
             )
         return content
 
-    def get(self, encoder: str, content: bytes) -> Features | None:
-        """The features of some content, float32 (d,), or None if they were never computed.
+    def get(self, encoder: str, content: bytes, shape: tuple[int, ...] = (-1,)) -> Features | None:
+        """The features of some content, float32, or None if they were never computed.
 
         Args:
             encoder: Fingerprint of the encoder.
             content: Key of the content.
+            shape: (length, d) if the encoder gives parts; else they are a vector.
         """
         row = self._db.execute(
             "SELECT vector FROM features WHERE encoder = ? AND content = ?", (encoder, content)
         ).fetchone()
-        return None if row is None else np.frombuffer(row[0], dtype="<f4").astype(np.float32)
+        if row is None:
+            return None
+        if len(shape) == 1:
+            return np.frombuffer(row[0], dtype="<f4").astype(np.float32)
+        found = np.frombuffer(row[0], dtype="<f2").reshape(-1, shape[1])
+        return np.pad(found.astype(np.float32), ((0, shape[0] - len(found)), (0, 0)))
 
     def put(self, encoder: str, rows: Iterable[tuple[bytes, Features]]) -> None:
         """Keep the features of some content, all of them or, if interrupted, none.
+
+        Parts are kept in half precision and without the zeros behind the last.
 
         Args:
             encoder: Fingerprint of the encoder.
             rows: Keys of content and their features.
         """
-        values = [(encoder, content, vector.astype("<f4").tobytes()) for content, vector in rows]
+        values = [(encoder, content, _bytes(features)) for content, features in rows]
         with closing(self._db.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             try:
@@ -151,7 +159,7 @@ class FeatureCache:
         return CacheStats(rows, encoders, self.path.stat().st_size, self.path)
 
     def clear(self) -> int:
-        """Forget everything and give the space back; returns the number of feature vectors that were kept."""
+        """Forget everything and give the space back; returns the number of rows there were."""
         rows = self.stats().rows
         self._db.executescript("DELETE FROM features; DELETE FROM files; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
         return rows
@@ -161,3 +169,10 @@ class FeatureCache:
         db = self.__dict__.pop("_db", None)
         if db is not None:
             db.close()
+
+
+def _bytes(features: Features) -> bytes:
+    if features.ndim == 1:
+        return features.astype("<f4").tobytes()
+    last = np.flatnonzero(features.any(axis=1)).max(initial=-1)
+    return features[: last + 1].astype("<f2").tobytes()

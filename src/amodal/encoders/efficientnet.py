@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amodal.encoders.base import Kind
-from amodal.encoders.network import NetworkEncoder
+from amodal.encoders.network import PictureNetwork
 from amodal.encoders.pictures import open_picture
 from amodal.errors import MissingExtra
 
@@ -22,7 +21,7 @@ __all__ = ["EfficientNetLite0"]
 _SIZE = 224
 
 
-class EfficientNetLite0(NetworkEncoder):
+class EfficientNetLite0(PictureNetwork):
     """The convolutional network that is amodal's default for pictures; 1,280 features, trained on ImageNet.
 
     A picture is squeezed to 224 x 224 pixels, so that nothing of it is cut off, and scaled to
@@ -40,8 +39,7 @@ class EfficientNetLite0(NetworkEncoder):
     """
 
     name = "efficientnet-lite0"
-    kind: Kind = "picture"
-    dim = 1280
+    dim = part_dim = 1280
     _preparation = "bicubic 224 x 224; (x - 127) / 128; mean of the last convolution; 1"
 
     @cached_property
@@ -77,8 +75,12 @@ class EfficientNetLite0(NetworkEncoder):
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """Features of k pictures, shape (k, 1280)."""
+        return self.feature_map(inputs).mean((2, 3))  # (k, 1280, 7, 7) -> (k, 1280)
+
+    def feature_map(self, inputs: list[Tensor]) -> Tensor:
+        """The last convolution of k pictures, shape (k, 1280, 7, 7)."""
         import torch
 
         batch = torch.stack(inputs).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.network.extract_features(batch).mean((2, 3))  # (k, 1280, 7, 7) -> (k, 1280)
+        features: Tensor = self.network.extract_features(batch)
         return features

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,13 +79,16 @@ def encode_dataset(
     Equal content is encoded once. With a cache, interrupted work goes on where it stopped, and work done before needs
     neither the network nor torch. Modalities that hold features already are passed on.
 
+    Features that are parts are written to a file, float16, which is mapped into memory and vanishes with the last use
+    of it; ``save_archive`` keeps them. What an encoder cuts off is told, as a problem or else as a warning.
+
     Args:
         dataset: Any data.
         encoders: Names or encoders by raw modality; see ``choose_encoders`` for the default.
         cache: Where features are kept; nowhere by default.
         progress: Told after each distinct piece of content, with the modality's name as ``what``.
         skip_bad: Leave out observations that cannot be encoded and go on; their items stay.
-        problems: A list to which a sentence is added for every observation that was left out.
+        problems: A list to which a sentence is added for every observation that was left out, and for what was cut off.
 
     Raises:
         DataError: If content cannot be encoded and is not to be skipped; names modality, item and file.
@@ -105,6 +111,11 @@ def encode_dataset(
                 problems.append(sentence)
         good = np.flatnonzero(~np.isin(number, list(errors)))
         tables[modality] = Observations(features, table.item, number).select(good)
+        if encoder.length and (cut := _cut_off(table.select(good), encoder, dataset.ids)):
+            if problems is None:
+                warnings.warn(f'modality "{modality}": {cut}', stacklevel=2)
+            else:
+                problems.append(f'modality "{modality}": {cut}')
     return replace(dataset, modalities=tables)
 
 
@@ -115,11 +126,11 @@ def _encode_table(
     cache: FeatureCache | None,
     progress: Progress | None,
     stop_at_error: bool,
-) -> tuple[Features, NDArray[np.int64], dict[int, DataError]]:
-    """Features of the distinct content (u, d), the number of each observation among them (m,), and what went wrong."""
+) -> tuple[NDArray[Any], NDArray[np.int64], dict[int, DataError]]:
+    """Features of the distinct content (u, ...), each observation's number among them (m,), and what went wrong."""
     content = [str(one) for one in table.read().tolist()]
     distinct = {one: k for k, one in enumerate(distinct_content(table))}
-    features = np.zeros((len(distinct), encoder.dim), dtype=np.float32)
+    features = _room((len(distinct), *encoder.shape), cache)
     errors: dict[int, DataError] = {}
     with closing(_outcomes(encoder, list(distinct), cache)) as outcomes:
         for done, (row, outcome) in enumerate(outcomes, 1):
@@ -132,6 +143,30 @@ def _encode_table(
             if progress is not None:
                 progress(done, len(distinct), modality)
     return features, np.array([distinct[one] for one in content], dtype=np.int64), errors
+
+
+def _room(shape: tuple[int, ...], cache: FeatureCache | None) -> NDArray[Any]:
+    """Zeros: of vectors in memory, of parts in a nameless file, beside the cache if there is one."""
+    if len(shape) == 2 or not all(shape):
+        return np.zeros(shape, dtype=np.float32)
+    if cache is not None:
+        cache.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=None if cache is None else cache.path.parent) as file:
+        return np.memmap(file, dtype=np.float16, mode="w+", shape=shape)
+
+
+def _cut_off(table: Observations, encoder: Encoder, ids: NDArray[np.str_]) -> str | None:
+    """How much content has more parts than the encoder keeps, as a sentence, if any."""
+    content = [str(one) for one in table.read().tolist()]
+    excess = {one: encoder.excess(one) for one in dict.fromkeys(content)}
+    longer = [observation for observation, one in enumerate(content) if excess[one]]
+    if not longer:
+        return None
+    first = longer[0]
+    return (
+        f"{len(longer):,} of {len(content):,} observations have more than {encoder.length} parts and were cut off "
+        f'there (first: item "{ids[table.item[first]]}", by {excess[content[first]]}).'
+    )
 
 
 def _outcomes(
@@ -149,7 +184,7 @@ def _outcomes(
         except DataError as error:
             yield row, error
             continue
-        known = cache.get(encoder.fingerprint, key)
+        known = cache.get(encoder.fingerprint, key, encoder.shape)
         if known is None:
             rest.append((row, key))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from amodal.encoders.base import Kind
-from amodal.encoders.network import NetworkEncoder
+from amodal.encoders.network import Box, NetworkEncoder, PictureNetwork, Pieces, TextNetwork
 from amodal.encoders.pictures import open_picture
 from amodal.errors import DataError, MissingExtra, UsageError
 
@@ -71,11 +75,13 @@ class _Tower(NetworkEncoder):
 
     def __init__(self, name: str, folder: Path, config: Any, device: str = "cpu") -> None:
         super().__init__(device)
+        self._tokenizing = threading.Lock()
         self.name = name
         self._folder = folder
         self._config = config
         self._dual = hasattr(config, "text_config") and hasattr(config, "vision_config")
-        self.dim = _width(config, getattr(config, self._side, config))
+        side = getattr(config, self._side, config)
+        self.dim, self.part_dim = _width(config, side), _width(side, side)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -105,14 +111,13 @@ class _Tower(NetworkEncoder):
         return network.eval().to(self.device), not pooler
 
 
-class PictureTower(_Tower):
+class PictureTower(_Tower, PictureNetwork):
     """The side of a model that takes pictures.
 
     The features are, for a model with two sides, the unit vector in the shared space; else the pooled output if the
     file has weights for pooling or pooling needs none; else the first token, or the mean over places of a convolution.
     """
 
-    kind: Kind = "picture"
     _side = "vision_config"
     _preparation = "the model's own Pillow processor; 1"
 
@@ -155,61 +160,130 @@ class PictureTower(_Tower):
         last: Tensor = output.last_hidden_state
         return last.mean((2, 3)) if last.ndim == 4 else last[:, 0]  # (k, d, h, w) or (k, tokens, d) -> (k, d)
 
+    def feature_map(self, inputs: list[Tensor]) -> Tensor:
+        """The last layer at each patch of k pictures, shape (k, part_dim, rows, columns).
 
-class TextTower(_Tower):
+        Tokens that stand for no patch, such as CLS, come first and are left out.
+        """
+        import torch
+
+        batch = torch.stack(inputs)
+        own = self.network.vision_model if self._dual else self.network
+        last: Tensor = own(pixel_values=batch).last_hidden_state
+        if last.ndim == 4:
+            return last
+        high, wide = self._patches(batch.shape[2], batch.shape[3], last.shape[1])
+        # (k, tokens, d) -> (k, d, high, wide)
+        return last[:, -high * wide :].transpose(1, 2).reshape(len(last), -1, high, wide)
+
+    def _patches(self, height: int, width: int, tokens: int) -> tuple[int, int]:
+        size = getattr(getattr(self._config, self._side, self._config), "patch_size", None)
+        size = size if isinstance(size, int) else 0
+        high, wide = (height // size, width // size) if size else (0, 0)
+        if not 0 < high * wide <= tokens:  # layers that merge patches leave a square of them
+            high = wide = math.isqrt(tokens)
+            if high * wide != tokens:
+                raise DataError(
+                    f'model "{self.name}" gives {tokens} tokens for a picture, which are no grid of places.'
+                )
+        return high, wide
+
+    def seen(self, width: int, height: int) -> Box:
+        """The part of a picture of some pixels that the processor keeps: its middle, where it cuts off a border.
+
+        Processors differ in their settings, so this one is asked: by a picture in which brightness is place.
+        """
+        from PIL import Image
+
+        _ = self.network
+        shrink = 256 / max(width, height)
+        y, x = np.mgrid[: max(8, round(height * shrink)), : max(8, round(width * shrink))] + 0.5
+        place = np.stack([x / x.shape[1], y / y.shape[0], np.zeros_like(x)], axis=-1)
+        pictures = [np.zeros_like(place), np.ones_like(place), place]
+        asked = [Image.fromarray((255 * one).round().astype(np.uint8)) for one in pictures]
+        black, white, found = np.asarray(self._processor(images=asked, return_tensors="np")["pixel_values"])
+        across, down = ((found - black) / (white - black))[:2]
+        left, right = _ends(across.mean(axis=0))
+        top, bottom = _ends(down.mean(axis=1))
+        return left, top, right, bottom
+
+
+class TextTower(_Tower, TextNetwork):
     """The side of a model that takes texts.
 
     The features are, for a model with two sides, the unit vector in the shared space; else the tokens' mean, or the
     pooling that ``1_Pooling/config.json`` of a sentence model asks for, as a unit vector.
     """
 
-    kind: Kind = "text"
     _side = "text_config"
     _preparation = "the model's own tokenizer; unit length; 1"
 
     def load(self) -> Any:
-        """The network and its tokenizer."""
-        from transformers import AutoTokenizer
-
+        """The network."""
         network, _ = self._model()
         self._pooling = _pooling(self.name, self._folder)
+        return network
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
         with _opening(self.name):
-            self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
-        self._tokenizing = threading.Lock()
+            return AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+
+    @cached_property
+    def _longest(self) -> int:
         text = getattr(self._config, "text_config", self._config)
         sentence = self._folder / "sentence_bert_config.json"
         asked = json.loads(sentence.read_text()).get("max_seq_length") if sentence.exists() else None
         positions = int(getattr(text, "max_position_embeddings", 512))
-        self._longest = min(int(self._tokenizer.model_max_length), positions, int(asked or positions))
-        return network
+        return min(int(self._tokenizer.model_max_length), positions, int(asked or positions))
 
     def prepare(self, one: Any) -> Tensor:
         """The token numbers of one text, int64, shape (t,)."""
         import torch
 
-        _ = self.network
-        if not isinstance(one, str):
-            raise DataError(f"a text must be a string, not {type(one).__name__} ({one!r:.80}). Convert it first.")
+        return torch.tensor(self._encoded(one)["input_ids"])
+
+    def pieces(self, text: Any) -> Pieces:
+        """The tokens and words of a text."""
+        encodings = self._encoded(text).encodings
+        if encodings is None:
+            raise DataError(f'the tokenizer of model "{self.name}" does not say where in a text its tokens are.')
+        return Pieces.of(text, encodings[0])
+
+    def _encoded(self, text: Any) -> Any:
+        if not isinstance(text, str):
+            raise DataError(f"a text must be a string, not {type(text).__name__} ({text!r:.80}). Convert it first.")
         # SigLIP was trained on texts padded to their full length, and without a mask
         padding = "max_length" if self._padded else False
         with self._tokenizing:  # a tokenizer changes its own settings on a call, and two threads must not
-            tokens = self._tokenizer(one, truncation=True, max_length=self._longest, padding=padding)
-        return torch.tensor(tokens["input_ids"])
+            return self._tokenizer(text, truncation=True, max_length=self._longest, padding=padding)
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """Features of k texts, shape (k, d)."""
-        import torch
         from torch.nn.functional import normalize
+
+        batch, mask = self._together(inputs)
+        if self._dual:
+            return normalize(_pooled(self.network.get_text_features(**batch)), dim=1)
+        return normalize(self._pool(self.network(**batch).last_hidden_state, mask), dim=1)  # (k, t, d) -> (k, d)
+
+    def states(self, inputs: list[Tensor]) -> Tensor:
+        """The last layer for k texts, shape (k, t, part_dim)."""
+        own = self.network.text_model if self._dual else self.network
+        states: Tensor = own(**self._together(inputs)[0]).last_hidden_state
+        return states
+
+    def _together(self, inputs: list[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """What the network takes for k texts, and which of its tokens (k, t) are no padding."""
+        import torch
 
         fill = self._tokenizer.pad_token_id or 0
         tokens = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True, padding_value=fill)  # k of (t,) -> (k, t)
         lengths = torch.tensor([len(one) for one in inputs], device=tokens.device)
         mask = (torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]).long()
-        options = {} if self._padded else {"attention_mask": mask}
-        if self._dual:
-            return normalize(_pooled(self.network.get_text_features(input_ids=tokens, **options)), dim=1)
-        last = self.network(input_ids=tokens, **options).last_hidden_state
-        return normalize(self._pool(last, mask), dim=1)  # (k, t, d) -> (k, d)
+        return {"input_ids": tokens} if self._padded else {"input_ids": tokens, "attention_mask": mask}, mask
 
     @property
     def _padded(self) -> bool:
@@ -226,6 +300,14 @@ class TextTower(_Tower):
         if self._pooling == "max":
             return last.masked_fill(mask[..., None] == 0, float("-inf")).amax(1)
         return (last * mask[..., None]).sum(1) / lengths[:, None]
+
+
+def _ends(place: NDArray[np.floating]) -> tuple[float, float]:
+    """Which fractions of a picture an axis of pixels begins and ends at, drawn through two points inside it."""
+    n, at = len(place), len(place) // 4
+    across = float(place[n - 1 - at] - place[at]) * n / (n - 1 - 2 * at)
+    start = float(place[at]) - across * (at + 0.5) / n
+    return max(0.0, start), min(1.0, start + across)
 
 
 def _pooling(name: str, folder: Path) -> str:

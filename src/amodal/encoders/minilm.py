@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amodal.encoders.base import Kind
-from amodal.encoders.network import NetworkEncoder
+from amodal.encoders.network import Pieces, TextNetwork
 from amodal.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ __all__ = ["MiniLM"]
 _LAYERS, _HEADS, _EPSILON, _MAX_TOKENS = 6, 12, 1e-12, 256
 
 
-class MiniLM(NetworkEncoder):
+class MiniLM(TextNetwork):
     """The sentence network that is amodal's default for texts; 384 features, unit length, English.
 
     The features are the mean of the last layer over the tokens of the text, divided by its length. Texts beyond 256
@@ -35,8 +34,7 @@ class MiniLM(NetworkEncoder):
     """
 
     name = "minilm"
-    kind: Kind = "text"
-    dim = 384
+    dim = part_dim = 384
     _preparation = "256 tokens; mean over tokens; unit length; 1"
 
     @cached_property
@@ -55,42 +53,61 @@ class MiniLM(NetworkEncoder):
             digest.update((self._folder / file).read_bytes())
         return digest.hexdigest()
 
-    def load(self) -> _Bert:
-        """The tokenizer, and the weights by name."""
-        from safetensors.torch import load_file
+    @cached_property
+    def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(_MAX_TOKENS)
+        return tokenizer
+
+    def load(self) -> _Bert:
+        """The weights by name."""
+        from safetensors.torch import load_file
+
         weights = load_file(self._folder / "model.safetensors")
-        return _Bert(tokenizer, {name: weight.to(self.device) for name, weight in weights.items()})
+        return _Bert({name: weight.to(self.device) for name, weight in weights.items()})
+
+    def pieces(self, text: Any) -> Pieces:
+        """The tokens and words of a text."""
+        return Pieces.of(text, self._encoding(text))
 
     def prepare(self, one: Any) -> Tensor:
         """The token numbers of one text, int64, shape (t,)."""
         import torch
 
-        if not isinstance(one, str):
-            raise DataError(f"a text must be a string, not {type(one).__name__} ({one!r:.80}). Convert it first.")
-        return torch.tensor(self.network.tokenizer.encode(one).ids)
+        return torch.tensor(self._encoding(one).ids)
+
+    def _encoding(self, text: Any) -> Any:
+        if not isinstance(text, str):
+            raise DataError(f"a text must be a string, not {type(text).__name__} ({text!r:.80}). Convert it first.")
+        return self._tokenizer.encode(text)
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """Features of k texts, shape (k, 384)."""
         import torch
         from torch.nn.functional import normalize
 
+        states = self.states(inputs)
+        lengths = torch.tensor([len(one) for one in inputs], device=states.device)
+        return normalize(states.sum(1) / lengths[:, None], dim=1)  # (k, t, 384) -> (k, 384)
+
+    def states(self, inputs: list[Tensor]) -> Tensor:
+        """The last layer for k texts, shape (k, t, 384); zero beyond the end of a text."""
+        import torch
+
         tokens = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True)  # k of (t,) -> (k, t)
         lengths = torch.tensor([len(one) for one in inputs], device=tokens.device)
         mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-        words = self.network.last_layer(tokens, mask) * mask[..., None]
-        return normalize(words.sum(1) / lengths[:, None], dim=1)  # (k, t, 384) -> (k, 384)
+        states: Tensor = self.network.last_layer(tokens, mask) * mask[..., None]
+        return states
 
 
 @dataclass(frozen=True)
 class _Bert:
     """A BERT of six layers as its equations."""
 
-    tokenizer: Any
     weights: dict[str, Tensor]
 
     def last_layer(self, tokens: Tensor, mask: Tensor) -> Tensor:

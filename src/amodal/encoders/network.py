@@ -7,15 +7,21 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from amodal.encoders.base import Encoder, Features, Outcomes
+import numpy as np
+
+from amodal.encoders.base import Encoder, Features, Kind, Outcomes
 from amodal.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NetworkEncoder"]
+__all__ = ["Box", "NetworkEncoder", "PictureNetwork", "Pieces", "TextNetwork"]
+
+Box = tuple[float, float, float, float]
+"""A place in a picture as fractions of its width and height: left, top, right, bottom."""
 
 _CHUNK = 32
 """Rows under way at once: the batch of an accelerator, and the bound on decoded pictures in memory."""
@@ -53,7 +59,7 @@ class NetworkEncoder(Encoder):
 
     @abstractmethod
     def forward(self, inputs: list[Tensor]) -> Tensor:
-        """Features of k prepared inputs, shape (k, d)."""
+        """Features of k prepared inputs, shape (k, dim) or (k, length, dim)."""
 
     @property
     def network(self) -> Any:
@@ -64,7 +70,7 @@ class NetworkEncoder(Encoder):
         return self._network
 
     def outcomes(self, content: Sequence[Any]) -> Outcomes:
-        """For each piece of content in order its feature vector (d,), or the reason why it has none."""
+        """For each piece of content in order its features, or the reason why it has none."""
         if not len(content):
             return
         _ = self.network
@@ -94,7 +100,90 @@ class NetworkEncoder(Encoder):
 
         with torch.inference_mode():
             features: Features = self.forward([one.to(self.device) for one in inputs]).float().cpu().numpy()
-        return features
+        return features.astype(np.float16).astype(np.float32) if self.length else features
+
+
+class PictureNetwork(NetworkEncoder):
+    """A network for pictures that also says what it sees at each place.
+
+    Attributes:
+        part_dim: Width of the features of a place.
+    """
+
+    kind: Kind = "picture"
+    part_dim: int
+
+    @abstractmethod
+    def feature_map(self, inputs: list[Tensor]) -> Tensor:
+        """Features of the places in k pictures, before pooling, shape (k, part_dim, rows, columns)."""
+
+    def seen(self, width: int, height: int) -> Box:
+        """The part of a picture of some pixels that the network sees: all of it, unless a border is cut off."""
+        return 0.0, 0.0, 1.0, 1.0
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A text as a network takes it, and the words it consists of.
+
+    Attributes:
+        numbers: The network's tokens, t of them.
+        words: For each token the number of the word that it is a piece of; -1 for tokens that stand for no word.
+        spans: For each word of the text, also those beyond the network's longest text, where it begins and ends.
+    """
+
+    numbers: list[int]
+    words: list[int]
+    spans: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, text: str, encoding: Any) -> Pieces:
+        """What a tokenizer made of a text.
+
+        A word is what the tokenizer takes for one (in BERT a punctuation mark is a word too), but never reaches over
+        white space: some tokenizers know no words.
+
+        Args:
+            text: The text.
+            encoding: Its tokens, with what was cut off: an ``Encoding`` of the library tokenizers.
+        """
+        words: list[int] = []
+        spans: list[tuple[int, int]] = []
+        last = None
+        for part in (encoding, *encoding.overflowing):
+            for word, (start, end) in zip(part.word_ids, part.offsets, strict=True):
+                if word is None or not text[start:end].strip():
+                    words.append(-1)
+                    continue
+                if word != last or not spans or any(mark.isspace() for mark in text[spans[-1][1] : start + 1]):
+                    spans.append((start, end))
+                last = word
+                spans[-1] = spans[-1][0], end
+                words.append(len(spans) - 1)
+        return cls(encoding.ids, words[: len(encoding.ids)], spans)
+
+
+class TextNetwork(NetworkEncoder):
+    """A network for texts that also says what it makes of each token.
+
+    Attributes:
+        part_dim: Width of the state of a token.
+    """
+
+    kind: Kind = "text"
+    part_dim: int
+
+    @abstractmethod
+    def pieces(self, text: Any) -> Pieces:
+        """The tokens and words of a text; needs a tokenizer, but no network.
+
+        Raises:
+            DataError: If it is no text.
+        """
+
+    @abstractmethod
+    def states(self, inputs: list[Tensor]) -> Tensor:
+        """States of the tokens of k prepared texts after the last layer, shape (k, t, part_dim)."""
 
 
 @contextmanager

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from amodal.encoders.base import Encoder
-from amodal.encoders.hf import PREFIX as HF
 from amodal.encoders.network import NetworkEncoder
-from amodal.encoders.registry import get, names
+from amodal.encoders.registry import get, known
 from amodal.encoders.tuned import PREFIX, Tuned
 from amodal.errors import IndexMismatch, UsageError
 
@@ -56,7 +55,7 @@ def open_encoders(
         base = wanted["name"].removeprefix(PREFIX)
         encoder = (own or {}).get(modality)
         if encoder is None:
-            if base not in names() and not base.startswith(HF):
+            if not known(base):
                 raise UsageError(
                     f'modality "{modality}" was encoded by "{base}", an object of your own. Hand it in: '
                     f'Retriever.load(folder, encoders={{"{modality}": it}}).'

@@ -92,7 +92,8 @@ class Tuned(NetworkEncoder):
 
     def __init__(self, base: NetworkEncoder) -> None:
         super().__init__(base.device)
-        self.base, self.kind, self.dim, self.name = base, base.kind, base.dim, PREFIX + base.name
+        self.base, self.kind, self.name = base, base.kind, PREFIX + base.name
+        self.dim, self.length = base.dim, base.length
 
     @cached_property
     def fingerprint(self) -> str:
@@ -111,6 +112,10 @@ class Tuned(NetworkEncoder):
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """As the base computes it."""
         return self.base.forward(inputs)
+
+    def excess(self, one: Any) -> int:
+        """As the base cuts it off."""
+        return self.base.excess(one)
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""
