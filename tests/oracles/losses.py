@@ -183,3 +183,12 @@ def factorisation(a, b, redundancy):
             correlation = sum(p * q for p, q in zip(x, y, strict=True)) / len(a)
             (agreement if i == j else apart).append((correlation - 1) ** 2 if i == j else correlation**2)
     return sum(agreement) / len(agreement) + redundancy * (sum(apart) / len(apart) if apart else 0.0)
+
+
+def gaussian_gap(mean, deviation, other, spread):
+    """Mean over rows and dimensions of the squared differences of means and of deviations."""
+    total = 0.0
+    for rows in zip(mean, deviation, other, spread, strict=True):
+        for m, d, n, s in zip(*rows, strict=True):
+            total += (m - n) ** 2 + (d - s) ** 2
+    return total / (len(mean) * len(mean[0]))

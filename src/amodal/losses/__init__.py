@@ -4,6 +4,7 @@ from amodal.losses.adversarial import discriminator_loss, fooling_loss, gradient
 from amodal.losses.bottleneck import bernoulli_kl, gaussian_kl, reconstruction
 from amodal.losses.contrastive import kernel, nt_xent, supervised_contrastive
 from amodal.losses.decorrelation import factorisation
+from amodal.losses.gaps import absolute_gap, class_gaussians, gaussian_gap, squared_gap
 from amodal.losses.guesses import HalfGaussians, guessed_similarity, weighted_agreement
 from amodal.losses.invariance import (
     attention_spread,
@@ -21,13 +22,16 @@ from amodal.losses.triplets import graded_relevance, hardest_triplet, triplet_lo
 
 __all__ = [
     "HalfGaussians",
+    "absolute_gap",
     "attention_spread",
     "bernoulli_kl",
+    "class_gaussians",
     "compactness",
     "discriminator_loss",
     "environment_mean",
     "factorisation",
     "fooling_loss",
+    "gaussian_gap",
     "gaussian_kl",
     "graded_relevance",
     "gradient_penalty",
@@ -46,6 +50,7 @@ __all__ = [
     "scaling_gradient",
     "share_label",
     "share_probability",
+    "squared_gap",
     "supervised_contrastive",
     "triplet_loss",
     "wasserstein_gap",

@@ -20,6 +20,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "ciim": ("amodal.methods.embedding.ciim", "CIIM"),
     "cimon": ("amodal.methods.hashing.cimon", "CIMON"),
     "dadh": ("amodal.methods.hashing.dadh", "DADH"),
+    "davae": ("amodal.methods.embedding.davae", "DAVAE"),
     "dch": ("amodal.methods.shallow.dch", "DCH"),
     "dchmt": ("amodal.methods.hashing.dchmt", "DCHMT"),
     "dcmh": ("amodal.methods.hashing.dcmh", "DCMH"),
