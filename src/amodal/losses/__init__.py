@@ -16,6 +16,7 @@ from amodal.losses.invariance import (
 from amodal.losses.labels import label_nll
 from amodal.losses.likelihood import pair_likelihood
 from amodal.losses.margin import margin_distance
+from amodal.losses.prototypes import margin_scores, prototype_scores, squared_distance
 from amodal.losses.proxies import proxy_anchor
 from amodal.losses.relations import jaccard, propagated, share_label, share_probability
 from amodal.losses.triplets import graded_relevance, hardest_triplet, triplet_loss
@@ -42,15 +43,18 @@ __all__ = [
     "kernel",
     "label_nll",
     "margin_distance",
+    "margin_scores",
     "nt_xent",
     "pair_likelihood",
     "propagated",
+    "prototype_scores",
     "proxy_anchor",
     "reconstruction",
     "scaling_gradient",
     "share_label",
     "share_probability",
     "squared_gap",
+    "squared_distance",
     "supervised_contrastive",
     "triplet_loss",
     "wasserstein_gap",
