@@ -8,7 +8,7 @@ import pytest
 
 from amodal.data import Mask, random_split, toy
 from amodal.errors import DataError, UsageError
-from amodal.evaluation import PROTOCOLS, Protocol, arrange, get_protocol
+from amodal.evaluation import PROTOCOLS, PairProtocol, Protocol, arrange, get_protocol
 from tests.evaluation.toys import split_toy
 
 DATA = split_toy(300)  # 150 train, 60 dev, 90 test
@@ -37,19 +37,18 @@ def test_who_is_who(name, setting):
     assert ids(found.queries) == part("test")
     assert ids(found.validation) == part("dev")
     expected = {
-        "heldout": part("test"),
         "cich-extend": part("train"),
         "cich-enhance": paired,
         "cich-discard": paired,
         "dcmh": part("train") | part("dev"),
-    }[name]
+    }.get(name, part("test"))
     assert ids(found.database) == expected
     # things go missing in training items only, and in a database only where it is made of those
     assert complete(found.queries)
     assert complete(found.validation)
     assert complete(found.database) == (name != "cich-extend" or setting == "complete")
     assert (found.mask is None) == (setting == "complete")
-    if name != "heldout":
+    if not found.protocol.pairs:
         assert not ids(found.queries) & ids(found.database)
     assert not ids(found.train) & (ids(found.queries) | ids(found.validation))
     assert (found.setting, found.seed, found.protocol.name) == (setting, 3, name)
@@ -143,6 +142,7 @@ def test_an_unknown_protocol_names_the_nearest():
 def test_rules_of_the_published_protocols():
     for name, protocol in PROTOCOLS.items():
         assert isinstance(protocol, Protocol)
-        assert protocol.unanswerable == ("skip" if name == "heldout" else "zero")
+        ours = name == "heldout" or isinstance(protocol, PairProtocol)
+        assert protocol.unanswerable == ("skip" if ours else "zero")
         assert (protocol.ties, protocol.db_codes) == ("average", "hashed")
-        assert protocol.pairs == (name == "heldout")
+        assert protocol.pairs == ours

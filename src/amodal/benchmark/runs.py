@@ -22,8 +22,10 @@ from amodal.codes import Codes
 from amodal.data import Dataset
 from amodal.evaluation import (
     CONTROL,
+    PairProtocol,
     arrange,
     encode_roles,
+    evaluate,
     evaluate_codes,
     evaluate_control,
     get_protocol,
@@ -118,16 +120,23 @@ def carry_out(
         with watch.phase("fit"):
             method.fit(train, validation=validation, training=logged)
         with watch.phase("evaluate"):
-            asked, searched = encode_roles(method, arrangement)
-            found = evaluate_codes(asked, searched, arrangement)
+            if method.card.returns == "scores":
+                asked = searched = {}  # a matcher has no codes
+                found = evaluate(method, arrangement)
+            else:
+                asked, searched = encode_roles(method, arrangement)
+                found = evaluate_codes(asked, searched, arrangement)
         if run.is_control:
             control = found.metrics
+        elif isinstance(arrangement.protocol, PairProtocol):
+            control = {}  # it learns from labels, and pairs are judged without
         elif control is None:
             control = evaluate_control(arrangement, seed=run.seed).metrics
         key = run.key(fingerprint)
         files = {"log": (f"logs/{key}.jsonl", _log(folder / "training"))}
         files["per_query"] = (f"per_query/{key}.npz", _archive(found.per_query))
-        files["codes"] = (f"codes/{key}.npz", _codes(folder, asked, arrangement.queries))
+        if asked:
+            files["codes"] = (f"codes/{key}.npz", _codes(folder, asked, arrangement.queries))
         if searched is not asked:
             database = _codes(folder, searched, arrangement.database)
             files["codes_database"] = (f"codes/{key}.database.npz", database)

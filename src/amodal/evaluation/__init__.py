@@ -3,16 +3,16 @@
 from amodal.evaluation.arrange import Arrangement, arrange
 from amodal.evaluation.control import CONTROL, evaluate_control
 from amodal.evaluation.evaluate import (
-    Evaluation,
     encode_items,
     encode_roles,
     evaluate,
     evaluate_codes,
     save_codes,
 )
+from amodal.evaluation.evaluation import Evaluation
 from amodal.evaluation.gallery import GALLERY_PROTOCOLS, GalleryProtocol
 from amodal.evaluation.gallery import get as get_gallery_protocol
-from amodal.evaluation.protocol import PROTOCOLS, Protocol
+from amodal.evaluation.protocol import PROTOCOLS, PairProtocol, Protocol
 from amodal.evaluation.protocol import get as get_protocol
 from amodal.evaluation.reidentification import GalleryEvaluation, evaluate_gallery, evaluate_gallery_codes
 from amodal.evaluation.results import environment, read_record, record
@@ -25,6 +25,7 @@ __all__ = [
     "Evaluation",
     "GalleryEvaluation",
     "GalleryProtocol",
+    "PairProtocol",
     "Protocol",
     "arrange",
     "encode_items",

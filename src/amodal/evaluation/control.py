@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from amodal.evaluation.arrange import Arrangement
-from amodal.evaluation.evaluate import Evaluation, evaluate
+from amodal.evaluation.evaluate import evaluate
+from amodal.evaluation.evaluation import Evaluation
 from amodal.methods import get
 
 __all__ = ["CONTROL", "evaluate_control"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,46 +15,20 @@ from amodal.data import Dataset
 from amodal.data.files import replacing
 from amodal.errors import DataError, MethodError, UsageError
 from amodal.evaluation.arrange import Arrangement
+from amodal.evaluation.evaluation import CUTOFFS, Evaluation, health
+from amodal.evaluation.pairs import evaluate_pair_codes, evaluate_pair_scores
+from amodal.evaluation.protocol import PROTOCOLS, PairProtocol
 from amodal.methods import Method
 from amodal.metrics import RadiusCurve, chance_hit, measure, pair, share_label
 
-__all__ = ["CUTOFFS", "Evaluation", "encode_items", "encode_roles", "evaluate", "evaluate_codes", "save_codes"]
+if TYPE_CHECKING:
+    from amodal.methods.matching.base import Matcher
 
-CUTOFFS = (1, 5, 10)  #: of pair recall
+__all__ = ["encode_items", "encode_roles", "evaluate", "evaluate_codes", "save_codes"]
+
 RANKED = ("map", "map.optimistic", "map.pessimistic")
 GRADED = ("ndcg@100.binary", "precision@100")
 PLACES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  #: of the NDCG curve
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What one evaluation found, by measure and direction.
-
-    Attributes:
-        metrics: ``metrics["map"]["image->text"]`` and so on; None where a measure has no meaning, see ``absent``.
-            mAP, NDCG and precision lie in [0, 1]; ``recall@K`` of pairs is in percent, as is customary.
-        counts: Per direction: queries, unanswerable ones, database size, relevant items per query.
-        absent: Why a direction or a measure is missing.
-        curves: Per direction: binary NDCG (``ndcg``) of the first ``places``; for codes also precision and recall by
-            Hamming radius, micro and macro.
-        per_query: Average precision of each query, by direction.
-        health: Per modality, for codes: their number, distinct ones, and the share of ones of each bit.
-    """
-
-    metrics: dict[str, dict[str, float | None]]
-    counts: dict[str, dict[str, Any]]
-    absent: dict[str, str]
-    curves: dict[str, dict[str, list[float]]]
-    per_query: dict[str, NDArray[np.float64]]
-    health: dict[str, dict[str, Any]]
-
-    def mean(self, name: str = "map") -> float:
-        """A measure averaged over directions.
-
-        Args:
-            name: Its name.
-        """
-        return float(np.mean([value for value in self.metrics[name].values() if value is not None]))
 
 
 def encode_items(method: Method, data: Dataset) -> dict[str, Codes]:
@@ -89,7 +62,8 @@ def save_codes(path: str | Path, codes: dict[str, Codes], data: Dataset) -> None
 def evaluate(method: Method, arrangement: Arrangement, *, threads: int = 1) -> Evaluation:
     """Measure all ordered pairs of modalities under a protocol.
 
-    Relevant is what shares a label. Where the partner of a query is in its database, pair recall is measured too.
+    Relevant is what shares a label; where the partner of a query is in its database, pair recall is measured too. Under
+    a ``PairProtocol`` only the partners are relevant, and matchers can be measured as well.
 
     Args:
         method: Fitted on ``arrangement.train``.
@@ -100,10 +74,19 @@ def evaluate(method: Method, arrangement: Arrangement, *, threads: int = 1) -> E
         The evaluation. A direction whose database is empty is absent, with the reason.
 
     Raises:
-        DataError: If the items have no labels, or no direction can be measured.
-        MethodError: If learned database codes are asked for and the method has none.
+        DataError: If the items have no labels where they are needed, or no direction can be measured.
+        MethodError: If learned database codes are asked for and the method has none; if a matcher is to be measured
+            under a protocol of labels.
         UsageError: If learned database codes are asked for and the database holds other than training items.
     """
+    if method.card.returns == "scores":
+        if not isinstance(arrangement.protocol, PairProtocol):
+            pairs = ", ".join(name for name, protocol in PROTOCOLS.items() if isinstance(protocol, PairProtocol))
+            raise MethodError(
+                f"{method.card.slug} scores pairs and has no codes, which protocol {arrangement.protocol.name} "
+                f"measures. Choose a protocol of pairs: {pairs}."
+            )
+        return evaluate_pair_scores(cast("Matcher", method), arrangement, threads=threads)
     _require_labels(arrangement)
     return evaluate_codes(*encode_roles(method, arrangement), arrangement, threads=threads)
 
@@ -138,10 +121,12 @@ def evaluate_codes(
         threads: Blocks of queries at once.
 
     Raises:
-        DataError: If the items have no labels, or no direction can be measured.
+        DataError: If the items have no labels where they are needed, or no direction can be measured.
     """
+    if isinstance(arrangement.protocol, PairProtocol):
+        return evaluate_pair_codes(asked, arrangement, threads=threads)
     _require_labels(arrangement)
-    found = Evaluation({}, {}, {}, {}, {}, {m: _health(c) for m, c in asked.items() if isinstance(c, BinaryCodes)})
+    found = Evaluation({}, {}, {}, {}, {}, health(asked))
     for a, b in permutations(arrangement.queries.names, 2):
         direction = f"{a}->{b}"
         if a not in asked or b not in searched:
@@ -155,6 +140,8 @@ def evaluate_codes(
 
 
 def _require_labels(arrangement: Arrangement) -> None:
+    if isinstance(arrangement.protocol, PairProtocol):
+        return
     if arrangement.queries.labels is None or arrangement.database.labels is None:
         raise DataError(
             f"{arrangement.queries.name} has no labels, and evaluation needs them: what shares a label is relevant."
@@ -248,8 +235,3 @@ def _curve(curve: RadiusCurve) -> dict[str, list[float]]:
         "coverage": curve.coverage,
     }
     return {name: values.round(6).tolist() for name, values in parts.items()}
-
-
-def _health(codes: BinaryCodes) -> dict[str, Any]:
-    ones = (codes.signs() > 0).mean(axis=0)
-    return {"codes": len(codes), "distinct": len(np.unique(codes.packed, axis=0)), "ones": ones.round(4).tolist()}

@@ -9,7 +9,7 @@ from typing import Literal
 
 from amodal.errors import UsageError, nearest
 
-__all__ = ["PROTOCOLS", "Protocol", "get"]
+__all__ = ["PROTOCOLS", "PairProtocol", "Protocol", "get"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,21 @@ class Protocol:
     def sha256(self) -> str:
         """Hash of every field."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairProtocol(Protocol):
+    """A rule of pair retrieval: all observations of the test items ask, and only an item's own are relevant.
+
+    Attributes:
+        fold: Items in a fold; consecutive ones, in the order of the data, are searched by themselves, and every
+            measure is the mean over the folds. None for all at once.
+    """
+
+    fold: int | None = None
+    database: Literal["test", "training", "paired", "rest"] = "test"
+    unanswerable: Literal["skip", "zero"] = "skip"
+    pairs: bool = True
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -96,6 +111,23 @@ PROTOCOLS: dict[str, Protocol] = {
             unanswerable="zero",
             pairs=False,
             comparable="most hashing papers",
+        ),
+        PairProtocol(
+            name="flickr30k",
+            summary="Every test picture looks for its captions, and every test caption for its picture, among all of "
+            "the test items.",
+            comparable="tables of image-text matching, on the data and split that they name",
+        ),
+        PairProtocol(
+            name="coco-1k",
+            summary="As flickr30k, in folds of 1,000 test items in the order of the data; means over the folds.",
+            fold=1000,
+            comparable="tables of image-text matching on MS COCO, 5 folds of 1,000 pictures",
+        ),
+        PairProtocol(
+            name="coco-5k",
+            summary="As flickr30k; of MS COCO that is all 5,000 test pictures at once.",
+            comparable="tables of image-text matching on MS COCO, 5,000 pictures",
         ),
     )
 }

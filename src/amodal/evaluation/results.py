@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from amodal._version import __version__
 from amodal.errors import DataError
 from amodal.evaluation.arrange import Arrangement
-from amodal.evaluation.evaluate import Evaluation
+from amodal.evaluation.evaluation import Evaluation
+from amodal.evaluation.protocol import PairProtocol
 from amodal.methods import Method
 
 __all__ = ["SCHEMA", "environment", "read_record", "record"]
@@ -120,7 +121,7 @@ def record(
         "db_codes": arrangement.protocol.db_codes,
         "ties": arrangement.protocol.ties,
         "unanswerable": arrangement.protocol.unanswerable,
-        "relevance": "share-label",
+        "relevance": "pair" if isinstance(arrangement.protocol, PairProtocol) else "share-label",
         "hashes": {
             "data": fingerprint,
             "protocol": arrangement.protocol.sha256,
