@@ -4,8 +4,8 @@
     AMODAL_DATA=... python benchmarks/parts.py --out runs/fine --regions 7x7     the papers' size
 
 The folder then opens with ``amodal.read``: image (25, 1280), one per item, and text (32, 384), five captions of an item
-as five observations; both float16 and mapped. ``raw.npz`` in it opens as the same observations before they were encoded,
-paths and captions; the photographs are in ``pictures``. Interrupted, it goes on where it stopped.
+as five observations; both float16 and mapped. ``raw.npz`` in it opens as the same observations before they were
+encoded, paths and captions; the photographs are in ``pictures``. Interrupted, it goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -91,3 +91,11 @@ def test_fingerprint_changes_with_content_presence_and_labels():
     prints = [data.fingerprint(), *(other.fingerprint() for other in others)]
     assert len(set(prints)) == len(prints)
     assert toy(50).fingerprint() == data.fingerprint()
+
+
+def test_chunks_of_parts_are_as_large_as_chunks_of_vectors():
+    store = np.zeros((900, 20, 2), dtype=np.float16)
+    table = Observations(store, np.arange(900))
+    assert [len(chunk) for chunk in table.chunks()] == [409, 409, 82]
+    assert [len(chunk) for chunk in table.chunks(500)] == [500, 400]
+    assert [len(chunk) for chunk in Observations(store[:, 0], np.arange(900)).chunks()] == [900]

@@ -39,7 +39,21 @@ def regdb(folder):
     return reidentification.regdb(folder, people=2, each=2, trials=1, left_out=2)
 
 
-EXAMPLES = {"archive": archive, "mat": mat, "manifest": manifest, "sysu-mm01": sysu, "regdb": regdb, "folder": pictures}
+def regions(folder):
+    np.save(folder / "test_ims.npy", np.ones((6, 4, 3), dtype=np.float32))
+    (folder / "test_caps.txt").write_text("a caption\n" * 30)
+    return folder
+
+
+EXAMPLES = {
+    "regions": regions,
+    "archive": archive,
+    "mat": mat,
+    "manifest": manifest,
+    "sysu-mm01": sysu,
+    "regdb": regdb,
+    "folder": pictures,
+}
 
 
 def test_every_reader_has_an_example():
@@ -51,8 +65,8 @@ def test_every_reader_has_an_example():
 def test_each_format_is_recognised_by_its_reader_alone(name, tmp_path):
     path = EXAMPLES[name](tmp_path)
     found = [reader.name for reader in READERS.values() if reader.matches(path)]
-    if name in ("sysu-mm01", "regdb"):
-        assert found.pop() == "folder", "which comes last, and takes any pictures that no other reader knows"
+    if name in ("sysu-mm01", "regdb", "regions"):
+        assert found.pop() == "folder", "which comes last, and takes any pictures and texts that no other reader knows"
     assert found == [name]
     assert len(read(path)) == 6
 

@@ -114,6 +114,7 @@ def test_missing_and_broken_pictures_and_repeats_among_files(tmp_path):
     (tmp_path / "2.png").write_bytes(b"no picture")
     (tmp_path / "3.png").unlink()
     assert "image: 2 of 4 (50.0%) files cannot be used." in sentences(data, "error")
+    assert "image: 2 of 4 (50.0%) pictures are of one colour." in sentences(data, "warning")
     assert "image: 1 of 3 (33.3%) items repeat the content of an earlier item." in sentences(data, "note")
 
 

@@ -168,3 +168,61 @@ def test_real_pictures_with_a_missing_and_a_damaged_one(tmp_path):
         assert sorted('"d"' in problem and "gone.png" in problem for problem in problems) == [False, True]
     with pytest.raises(DataError, match=r'item "[bd]"'):
         encode_dataset(data)
+
+
+class LettersApart(Letters):
+    """The letters of a text, each a part; at most four of them."""
+
+    dim, length, fingerprint = 3, 4, "letters apart 1"
+
+    def outcomes(self, content):
+        for one in content:
+            if one == "kill":
+                raise KeyboardInterrupt
+            self.asked.append(one)
+            parts = np.zeros(self.shape, dtype=np.float32)
+            for k, letter in enumerate(one[: self.length]):
+                parts[k] = ord(letter), k, 1
+            yield parts
+
+    def excess(self, one):
+        return max(0, len(one) - self.length)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_parts_are_mapped_from_a_file_in_half_precision(tmp_path, cached):
+    cache = FeatureCache(tmp_path) if cached else None
+    for _ in range(2):
+        table = encoded(words("ab", "a", "ab"), LettersApart(), cache=cache)
+        assert isinstance(table.store, np.memmap)
+        assert (table.store.shape, table.store.dtype) == ((2, 4, 3), np.float16)
+        assert table.store.base is not None
+        expected = np.zeros((4, 3))
+        expected[:2] = [[97, 0, 1], [98, 1, 1]]
+        np.testing.assert_array_equal(table.read()[[0, 2]], [expected, expected])
+        np.testing.assert_array_equal(table.read()[1], expected * [[1], [0], [0], [0]])
+    # nothing is left lying about
+    assert all(file.name.startswith("features.sqlite") for file in tmp_path.iterdir())
+
+
+def test_interrupted_parts_go_on_where_they_stopped(tmp_path):
+    texts = [f"{k}" for k in range(150)]
+    with pytest.raises(KeyboardInterrupt):
+        encoded(words(*texts[:100], "kill", *texts[100:]), LettersApart(), cache=FeatureCache(tmp_path))
+    second = LettersApart()
+    resumed = encoded(words(*texts), second, cache=FeatureCache(tmp_path)).read()
+    assert second.asked == texts[100:]
+    np.testing.assert_array_equal(resumed, encoded(words(*texts), LettersApart()).read())
+
+
+def test_what_is_cut_off_is_told(tmp_path):
+    data, problems = words("abcdef", "ab", "abcde", "abcdef"), []
+    cache = FeatureCache(tmp_path)
+    for _ in range(2):  # the cache knows the features the second time
+        problems.clear()
+        encoded(data, LettersApart(), cache=cache, problems=problems)
+        (problem,) = problems
+        assert problem.startswith('modality "text": 3 of 4 observations have more than 4 parts and were cut off')
+        assert problem.endswith('(first: item "id0", by 2).')
+    with pytest.warns(UserWarning, match="3 of 4 observations"):
+        encoded(data, LettersApart())

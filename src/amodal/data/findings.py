@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amodal.data.dataset import Dataset
-from amodal.data.pictures import are_pictures, unopenable
+from amodal.data.pictures import are_pictures, opened
 from amodal.data.summary import describe
 
 __all__ = ["Finding", "check"]
@@ -63,9 +63,14 @@ def _percent(part: int, whole: int) -> str:
 def _pictures(dataset: Dataset) -> Iterator[Finding]:
     for name, table in dataset.modalities.items():
         if are_pictures(table):
-            bad = [f"{path} {trouble}" for _, path, trouble in unopenable(table)]
+            seen = list(opened(table))
+            bad = [f"{path} {trouble}" for _, path, trouble, _ in seen if trouble is not None]
+            plain = [path for _, path, _, of_one_colour in seen if of_one_colour]
             if bad:
                 yield Finding(_ERROR, f"{name}: {_percent(len(bad), len(table))} files cannot be used.", _some(bad))
+            if plain:
+                sentence = f"{name}: {_percent(len(plain), len(table))} pictures are of one colour."
+                yield Finding(_WARNING, sentence, _some(plain))
 
 
 def _features(dataset: Dataset) -> Iterator[Finding]:

@@ -77,8 +77,14 @@ class Observations:
         chosen = self.store[self._rows[which]]
         return np.asarray(chosen) if self.raw else np.asarray(chosen, dtype=np.float32)
 
-    def chunks(self, size: int = 8192) -> Any:
-        """The observations in order, ``size`` at a time, for passes over data larger than memory."""
+    def chunks(self, size: int | None = None) -> Any:
+        """The observations in order, ``size`` at a time, for passes over data larger than memory.
+
+        Args:
+            size: Observations in a chunk; by default 8,192 vectors, or as many parts.
+        """
+        if size is None:
+            size = max(1, 8192 // (self.store.shape[1] or 1)) if self.store.ndim == 3 else 8192
         for start in range(0, len(self), size):
             yield self.read(slice(start, start + size))
 

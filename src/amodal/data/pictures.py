@@ -13,7 +13,7 @@ from amodal.data.observations import Observations
 from amodal.data.readers.base import PICTURES
 from amodal.errors import DataError
 
-__all__ = ["are_pictures", "openable", "unopenable"]
+__all__ = ["are_pictures", "openable", "opened", "unopenable"]
 
 
 def are_pictures(table: Observations) -> bool:
@@ -24,26 +24,37 @@ def are_pictures(table: Observations) -> bool:
     return 2 * sum(Path(str(text)[-100:]).suffix.lower() in PICTURES for text in sample) > len(sample)
 
 
-def unopenable(table: Observations) -> Iterator[tuple[int, str, str]]:
-    """The pictures that cannot be opened.
+def opened(table: Observations) -> Iterator[tuple[int, str, str | None, bool]]:
+    """Open every picture.
 
     Every file is decoded, at reduced size where its format allows, so that a truncated one is found too.
 
     Yields:
-        Number of the observation, its path, and what is wrong with it.
+        Number of the observation, its path, what is wrong with it if it cannot be opened, and else whether all of it is
+        of one colour.
     """
     from PIL import Image
 
     for number, path in enumerate(table.read().tolist()):
+        trouble, plain = None, False
         try:
             with Image.open(path) as picture:
                 picture.draft("RGB", (64, 64))
-                picture.load()
+                pixels = np.asarray(picture.convert("RGB"))
+            plain = bool((pixels == pixels[0, 0]).all())
         except FileNotFoundError:
-            yield number, path, "is not there"
+            trouble = "is not there"
         # Pillow raises SyntaxError on broken PNG chunks, and its own bomb error is a plain Exception.
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            yield number, path, f"cannot be opened as a picture ({error})"
+            trouble = f"cannot be opened as a picture ({error})"
+        yield number, path, trouble, plain
+
+
+def unopenable(table: Observations) -> Iterator[tuple[int, str, str]]:
+    """The pictures that cannot be opened: number of the observation, its path, and what is wrong with it."""
+    for number, path, trouble, _ in opened(table):
+        if trouble is not None:
+            yield number, path, trouble
 
 
 def openable(dataset: Dataset, *, skip_bad: bool = False, problems: list[str] | None = None) -> Dataset:

@@ -11,12 +11,13 @@ from amodal.data.readers.base import Problems, Reader, locate
 from amodal.data.readers.folder import FOLDER
 from amodal.data.readers.manifest import MANIFEST
 from amodal.data.readers.mat import MAT
+from amodal.data.readers.regions import REGIONS
 from amodal.data.readers.reidentification import REGDB, SYSU, regdb_trial
 from amodal.errors import DataError, UsageError
 
 __all__ = ["READERS", "Reader", "pick", "read", "regdb_trial", "save_archive"]
 
-READERS: dict[str, Reader] = {reader.name: reader for reader in (ARCHIVE, MAT, SYSU, REGDB, MANIFEST, FOLDER)}
+READERS: dict[str, Reader] = {reader.name: reader for reader in (ARCHIVE, REGIONS, MAT, SYSU, REGDB, MANIFEST, FOLDER)}
 """The formats by name, in the order in which they are tried."""
 
 

@@ -33,7 +33,9 @@ _RESERVED = ("id", "split", "label", "label_names", "label.known", "domain")
 
 def _matches(path: Path) -> bool:
     if path.is_dir():
-        return (path / "features.npz").exists() or any(path.glob("*.npy"))
+        # *_ims.npy beside captions are another format, of readers/regions.py
+        arrays = [file for file in path.glob("*.npy") if not file.name.endswith("_ims.npy")]
+        return (path / "features.npz").exists() or bool(arrays)
     if path.suffix == ".npz" or not zipfile.is_zipfile(path):
         return path.suffix == ".npz"
     with zipfile.ZipFile(path) as archive:

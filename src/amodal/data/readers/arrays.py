@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from amodal.errors import DataError
 
-__all__ = ["Array", "arrays_in"]
+__all__ = ["Array", "Stack", "arrays_in"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,33 @@ class Array:
     def features(self) -> bool:
         """Whether it could be a modality: numbers, on two or three axes."""
         return len(self.shape) in (2, 3) and self.dtype.kind in "biuf"
+
+
+class Stack:
+    """Arrays one behind the other as if they were one; none is copied. The rows of an index are read, and only those.
+
+    Args:
+        arrays: Arrays of the same shape but for the number of rows.
+    """
+
+    def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
+        self.arrays = tuple(arrays)
+        self.starts = np.cumsum([0, *(len(array) for array in arrays)])
+        self.shape = (int(self.starts[-1]), *arrays[0].shape[1:])
+        self.dtype, self.ndim = np.result_type(*(array.dtype for array in arrays)), len(self.shape)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        wanted = np.asarray(rows)
+        flat = wanted.reshape(-1)
+        found = np.empty((len(flat), *self.shape[1:]), dtype=self.dtype)
+        owner = np.searchsorted(self.starts, flat, side="right") - 1
+        for k in np.unique(owner).tolist():
+            mine = np.flatnonzero(owner == k)
+            found[mine] = self.arrays[k][flat[mine] - self.starts[k]]
+        return found.reshape(*wanted.shape, *self.shape[1:])
 
 
 def arrays_in(path: Path) -> dict[str, Array]:
