@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from amodal.codes import BinaryCodes, Codes
 from amodal.data import Dataset
 from amodal.encoders import distinct_content
 from amodal.errors import DataError, UsageError
-from amodal.index import Field, Index, IndexSpec, Where, id_of
+from amodal.index import Field, Hits, Index, IndexSpec, Where, id_of
 from amodal.index.spec import ATTRIBUTE_TYPES
 from amodal.methods import Method
 
@@ -177,25 +178,29 @@ def nearest_items(
     fetch = 2 * (k + 1)
     while True:
         hits = index.search(codes, fetch, where=where, radius=radius)
-        best: dict[int, float] = {}
-        horizon = (math.inf, 0)  # a code with more entries than were fetched says nothing about those behind its last
-        for query in range(len(hits)):
-            for entry, distance in zip(*hits[query], strict=True):
-                best[int(entry)] = min(float(distance), best.get(int(entry), math.inf))
-            if hits.found[query] == fetch:
-                horizon = min(horizon, (float(hits.distances[query, -1]), int(hits.ids[query, -1])))
-        ranked = sorted((distance, entry) for entry, distance in best.items())
-        certain = np.array([entry for distance, entry in ranked if (distance, entry) <= horizon], dtype=np.int64)
-        matches = _items(index, certain, best, k, without=without, start=start)
+        best = _nearest_to_any(hits)
+        matches = _items(index, best, k, without=without, start=start)
         # several entries of one item may fill an answer: fetch more until there are k items, or no more entries
-        if len(matches) >= k or horizon[0] == math.inf:
+        if len(matches) >= k or hits.found.max(initial=0) < fetch:
             return matches
         fetch *= 4
 
 
+def _nearest_to_any(hits: Hits) -> dict[int, float]:
+    """The entries nearest to any of some codes, nearest first, and their distances; as far as the hits can tell."""
+    answers = [hits[query] for query in range(len(hits))]
+    rows = [list(zip(distances.tolist(), ids.tolist(), strict=True)) for ids, distances in answers]
+    # a code that found as many as it was asked for says nothing about those behind its last
+    horizon = min((row[-1] for row in rows if len(row) == hits.ids.shape[1]), default=(math.inf, 0))
+    best: dict[int, float] = {}
+    for distance, entry in rows[0] if len(rows) == 1 else merge(*rows):
+        if (distance, entry) <= horizon:
+            best.setdefault(entry, distance)
+    return best
+
+
 def _items(
     index: Index,
-    entries: NDArray[np.int64],
     distances: Mapping[int, float],
     k: int,
     *,
@@ -204,7 +209,7 @@ def _items(
 ) -> list[Match]:
     """The first k items that some entries, nearest first, belong to; only as many are read as that takes."""
     matches: list[Match] = []
-    passed, begin, end = {without}, 0, k + 1
+    entries, passed, begin, end = list(distances), {without}, 0, k + 1
     while begin < len(entries):
         for entry in index.get(entries[begin:end]):
             if entry is not None and (item := str(entry.attributes["item"])) not in passed:

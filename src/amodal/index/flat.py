@@ -219,7 +219,10 @@ class FlatIndex(Index):
 
 
 def _merged(found: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], k: int) -> Hits:
-    """One answer from several scans, each given as the ids of its rows, and what ``nearest`` returned."""
+    """One answer from scans, each given as the ids of its rows, ascending, and what ``nearest`` returned."""
+    if len(found) == 1:  # is in order already
+        ((of_row, rows, distances),) = found
+        return Hits.padded(of_row.take(rows, mode="clip"), distances, (rows >= 0).sum(axis=1), k)
     ids = np.concatenate([of_row.take(rows, mode="clip") for of_row, rows, _ in found], axis=1)
     distances = np.concatenate([away for _, _, away in found], axis=1)
     real = np.concatenate([rows >= 0 for _, rows, _ in found], axis=1)

@@ -206,16 +206,17 @@ class Catalogue:
     def get(self, ids: NDArray[np.int64]) -> list[Entry]:
         """The entries of those ids that exist."""
         query = f"SELECT id, key, vector{self._columns} FROM entries WHERE {_THESE}"  # noqa: S608
-        kinds = self.spec.attributes
-        return [
-            Entry(
-                number,
-                key,
-                {name: _typed(kind, value) for (name, kind), value in zip(kinds.items(), values, strict=True)},
-                self._vectors([vector])[0],
-            )
-            for number, key, vector, *values in self._db.execute(query, [_json(ids)])
+        rows = self._db.execute(query, [_json(ids)]).fetchall()
+        names, vectors = list(self.spec.attributes), self._vectors([vector for _, _, vector, *_ in rows])
+        entries = [
+            Entry(number, key, dict(zip(names, values, strict=True)), row)
+            for (number, key, _, *values), row in zip(rows, vectors, strict=True)
         ]
+        for name in (name for name, kind in self.spec.attributes.items() if kind == "bool"):
+            for entry in entries:
+                if (value := entry.attributes[name]) is not None:
+                    entry.attributes[name] = bool(value)
+        return entries
 
     def ids(self, where: Where | None, among: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """The ids, ascending, for which ``where`` holds; only among the given ones if there are such."""
@@ -252,7 +253,3 @@ class Catalogue:
 
 def _json(ids: NDArray[np.int64]) -> str:
     return json.dumps(ids.tolist())
-
-
-def _typed(kind: str, value: Scalar) -> Scalar:
-    return bool(value) if kind == "bool" and value is not None else value

@@ -10,26 +10,27 @@ from hashlib import sha256
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, Path, Request
+from fastapi import Path, Request
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from amodal.service.generation import Generation
 from amodal.service.house import Service
-from amodal.service.messages import Id
+from amodal.service.messages import Found, Id
 from amodal.service.problems import MEDIA_TYPE, Problem, is_storage
 
 __all__ = [
     "PROBLEMS",
     "Repeatable",
-    "Serving",
     "answer",
     "invalid",
     "item_id",
     "once",
     "parsed",
     "repeatable",
+    "serving",
     "takes",
     "validated",
 ]
@@ -46,17 +47,15 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-async def _service(request: Request) -> Service:
+def serving(request: Request) -> Service:
+    """The service that a request is for; asked for in each endpoint, since injecting it takes longer than that."""
     found: Service = request.app.state.service
     return found
 
 
-Serving = Annotated[Service, Depends(_service)]
-
-
-def answer(model: BaseModel, status: int = 200, **headers: str) -> Response:
+def answer(message: BaseModel | Found, status: int = 200, **headers: str) -> Response:
     """An answer in JSON."""
-    return Response(model.model_dump_json(), status, headers, "application/json")
+    return Response(to_json(message, inf_nan_mode="null"), status, headers, "application/json")
 
 
 def takes(name: str, *media_types: str) -> dict[str, Any]:

@@ -65,4 +65,4 @@ class Cursors:
         return (distance, entry), query
 
     def _mark(self, text: bytes) -> bytes:
-        return hmac.digest(self._secret, text, hashlib.sha256)[:_MARK]
+        return hashlib.blake2b(text, key=self._secret, digest_size=_MARK).digest()

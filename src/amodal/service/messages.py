@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from pydantic import (
     AfterValidator,
@@ -58,6 +59,8 @@ __all__ = [
     "search_request",
 ]
 
+T = TypeVar("T")
+
 MOST_TEXT = 20_000
 MOST_NUMBERS = 65_536
 MOST_PARTS = 64
@@ -65,6 +68,13 @@ MOST_PARTS = 64
 
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+@dataclass_transform()
+def _answer(kind: type[T]) -> type[T]:
+    """A message that is only ever sent, by ten in an answer: nothing of it needs to be checked."""
+    kind.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    return dataclass(kind)
 
 
 def _decode(value: Any) -> Any:
@@ -176,7 +186,8 @@ SearchRequest = Annotated[
 search_request: TypeAdapter[Query | ByCursor] = TypeAdapter(SearchRequest)
 
 
-class Content(_Message):
+@_answer
+class Content:
     """What there is to show of an observation."""
 
     kind: Literal["picture", "text", "features"]
@@ -184,7 +195,8 @@ class Content(_Message):
     url: str | None = None
 
 
-class MatchOut(_Message):
+@_answer
+class MatchOut:
     """An item that was found."""
 
     id: str
@@ -197,7 +209,8 @@ class MatchOut(_Message):
     attributes: dict[str, Any]
 
 
-class Found(_Message):
+@_answer
+class Found:
     """A page of answers."""
 
     matches: list[MatchOut]

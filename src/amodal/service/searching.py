@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -67,9 +68,7 @@ def _page(
     )
     more, matches = len(matches) > k, matches[:k]
     following = cursors.write(generation.id, matches[-1].place, dict(plan)) if more else None
-    return Found.model_construct(
-        matches=[shown(generation, match) for match in matches], next=following, generation=generation.id
-    )
+    return Found(matches=[shown(generation, match) for match in matches], next=following, generation=generation.id)
 
 
 def _asked(generation: Generation, request: Query) -> dict[str, Any]:
@@ -142,7 +141,7 @@ def score_of(generation: Generation, distance: float) -> float:
 
 def shown(generation: Generation, match: Match) -> MatchOut:
     """A match as it is answered."""
-    return MatchOut.model_construct(
+    return MatchOut(
         id=match.item,
         distance=match.distance,
         score=score_of(generation, match.distance),
@@ -156,12 +155,10 @@ def shown(generation: Generation, match: Match) -> MatchOut:
 
 def content_of(generation: Generation, item: str, modality: str, number: int, recorded: str | None) -> Content:
     """What there is to show of an observation: words, or where to get the picture, never where that lies."""
-    from urllib.parse import quote
-
     kind = generation.kind(modality)
     if recorded is None or kind == "features":
-        return Content.model_construct(kind="features", text=None, url=None)
+        return Content("features")
     if kind == "text":
-        return Content.model_construct(kind="text", text=recorded, url=None)
+        return Content("text", text=recorded)
     url = f"/v1/items/{quote(item, safe='')}/picture?modality={quote(modality, safe='')}&number={number}"
-    return Content.model_construct(kind="picture", text=None, url=url)
+    return Content("picture", url=url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from amodal.service.answers import PROBLEMS, Serving, answer
+from amodal.service.answers import PROBLEMS, answer, serving
 from amodal.service.generation import Generation
 from amodal.service.messages import IndexInfo, ModalityInfo, ModelInfo, Swapped, Well
 from amodal.service.problems import Problem
@@ -16,8 +16,9 @@ router = APIRouter(responses=PROBLEMS, tags=["about"])
 
 
 @router.get("/v1/model", response_model=ModelInfo)
-async def model(service: Serving) -> Response:
+async def model(request: Request) -> Response:
     """What the model is and takes."""
+    service = serving(request)
     generation = service.generation
     method = generation.reader.method
     return answer(
@@ -40,8 +41,9 @@ async def model(service: Serving) -> Response:
 
 
 @router.get("/v1/index", response_model=IndexInfo)
-async def index(service: Serving) -> Response:
+async def index(request: Request) -> Response:
     """What the index holds."""
+    service = serving(request)
 
     def work(generation: Generation) -> IndexInfo:
         found = generation.index
@@ -59,8 +61,9 @@ async def index(service: Serving) -> Response:
 
 
 @router.post("/v1/admin/swap", response_model=Swapped)
-async def swap(service: Serving) -> Response:
+async def swap(request: Request) -> Response:
     """Let the model and the index that now lie at their paths answer."""
+    service = serving(request)
     changed, generation = await service.swap()
     return answer(Swapped(swapped=changed, generation=generation.id))
 
@@ -72,8 +75,9 @@ async def health() -> Response:
 
 
 @router.get("/ready", response_model=Well)
-async def ready(service: Serving) -> Response:
+async def ready(request: Request) -> Response:
     """Whether it can search."""
+    service = serving(request)
     if service.stopping:
         raise Problem("unavailable", "the service is stopping.")
     await service.read(lambda generation: generation.index.get([0]))
@@ -81,7 +85,8 @@ async def ready(service: Serving) -> Response:
 
 
 @router.get("/metrics", response_class=Response)
-async def metrics(request: Request, service: Serving) -> Response:
+async def metrics(request: Request) -> Response:
     """For Prometheus."""
+    service = serving(request)
     text = await service.read(lambda _: request.app.state.metrics.text())
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from amodal.service.answers import PROBLEMS, Serving, answer, repeatable
+from amodal.service.answers import PROBLEMS, answer, repeatable, serving
 from amodal.service.house import Service
 from amodal.service.imports import Lines, receive
 from amodal.service.messages import Job, Jobs
@@ -26,8 +26,9 @@ _BODY: dict[str, Any] = {
 
 
 @router.post("", status_code=202, response_model=Job, openapi_extra=_BODY)
-async def accept(request: Request, service: Serving) -> Response:
+async def accept(request: Request) -> Response:
     """Take items or deletions, one JSON object per line, and write them one after another."""
+    service = serving(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _MEDIA_TYPE:
         raise Problem("wrong-media-type", f"send the lines as {_MEDIA_TYPE}.")
     if service.settings.readonly:
@@ -63,20 +64,23 @@ def _known(service: Service, id: str) -> Job:
 
 
 @router.get("", response_model=Jobs)
-async def latest(service: Serving) -> Response:
+async def latest(request: Request) -> Response:
     """The latest hundred imports, the newest first."""
+    service = serving(request)
     return answer(Jobs(imports=await asyncio.to_thread(service.ledger.jobs)))
 
 
 @router.get("/{job}", response_model=Job)
-async def progress(job: JobId, service: Serving) -> Response:
+async def progress(job: JobId, request: Request) -> Response:
     """How far an import is."""
+    service = serving(request)
     return answer(await asyncio.to_thread(_known, service, job))
 
 
 @router.delete("/{job}", response_model=Job)
-async def stop(job: JobId, service: Serving) -> Response:
+async def stop(job: JobId, request: Request) -> Response:
     """Stop an import; what is written stays."""
+    service = serving(request)
     found = await asyncio.to_thread(service.ledger.cancel, job)
     if found is None:
         raise Problem("not-found", "there is no such import.")

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from amodal.errors import DataError
-from amodal.service.answers import PROBLEMS, Serving, answer, item_id, once, parsed, repeatable, takes
+from amodal.service.answers import PROBLEMS, answer, item_id, once, parsed, repeatable, serving, takes
 from amodal.service.generation import Generation
 from amodal.service.items import Known, add, checked, delete, imagine, known, lacking, show, write
 from amodal.service.messages import Added, Delete, Deleted, Item, NewItem, NewItems, Shown
@@ -36,11 +36,12 @@ def _found(generation: Generation, id: str) -> Known:
 @router.get("/{id}", response_model=Shown)
 async def look(
     id: ItemId,
-    service: Serving,
+    request: Request,
     imagine_as: Annotated[str | None, Query(alias="imagine", max_length=256)] = None,
     k: Annotated[int, Query(ge=1, le=100)] = 3,
 ) -> Response:
     """An item, and what it lacks, suggested."""
+    service = serving(request)
 
     def work(generation: Generation) -> Shown:
         found = _found(generation, id)
@@ -53,12 +54,12 @@ async def look(
 async def picture(
     id: ItemId,
     request: Request,
-    service: Serving,
     modality: Annotated[str | None, Query(max_length=256)] = None,
     number: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
     size: Annotated[int, Query(ge=16, le=1024)] = 256,
 ) -> Response:
     """A picture of an item, made small."""
+    service = serving(request)
 
     def work(generation: Generation) -> bytes:
         name = generation.sole("picture") if modality is None else modality
@@ -80,21 +81,22 @@ async def picture(
 
 
 @router.put("/{id}", response_model=Added, openapi_extra=takes("NewItem"))
-async def put(id: ItemId, request: Request, service: Serving) -> Response:
+async def put(id: ItemId, request: Request) -> Response:
     """Write an item, replacing it as a whole."""
     content, body = await parsed(request, _new_item)
     item = Item.model_construct(id=id, **dict(content))
-    return await _written(request, service, body, NewItems.model_construct(mode="upsert", items=[item]))
+    return await _written(request, body, NewItems.model_construct(mode="upsert", items=[item]))
 
 
 @router.post("", response_model=Added, openapi_extra=takes("NewItems"))
-async def post(request: Request, service: Serving) -> Response:
+async def post(request: Request) -> Response:
     """Write some items."""
     asked, body = await parsed(request, _new_items)
-    return await _written(request, service, body, asked)
+    return await _written(request, body, asked)
 
 
-async def _written(request: Request, service: Serving, body: bytes, asked: NewItems) -> Response:
+async def _written(request: Request, body: bytes, asked: NewItems) -> Response:
+    service = serving(request)
     again: list[bool] = []
     ids = [item.id for item in asked.items]
     if len(set(ids)) < len(ids):
@@ -120,8 +122,9 @@ async def _written(request: Request, service: Serving, body: bytes, asked: NewIt
 
 
 @router.delete("/{id}", response_model=Deleted)
-async def remove(id: ItemId, request: Request, service: Serving) -> Response:
+async def remove(id: ItemId, request: Request) -> Response:
     """Take an item out."""
+    service = serving(request)
 
     def check(generation: Generation, resumed: bool) -> None:
         if not resumed:
@@ -136,8 +139,9 @@ async def remove(id: ItemId, request: Request, service: Serving) -> Response:
 
 
 @router.post("/delete", response_model=Deleted, openapi_extra=takes("Delete"))
-async def remove_some(request: Request, service: Serving) -> Response:
+async def remove_some(request: Request) -> Response:
     """Take items out; those that are not there are passed over."""
+    service = serving(request)
     asked, body = await parsed(request, _delete)
 
     def act(generation: Generation) -> Deleted:

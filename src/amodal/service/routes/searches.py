@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from amodal.service.answers import PROBLEMS, Serving, answer, parsed, takes, validated
+from amodal.service.answers import PROBLEMS, answer, parsed, serving, takes, validated
 from amodal.service.items import impute
 from amodal.service.messages import ByCursor, ByPicture, Explain, Found, Impute, Imputed, Query, search_request
 from amodal.service.problems import Problem
@@ -42,8 +42,9 @@ def _search_body() -> dict[str, Any]:
 
 
 @router.post("/search", response_model=Found, openapi_extra=_search_body(), tags=["search"])
-async def find(request: Request, service: Serving) -> Response:
+async def find(request: Request) -> Response:
     """The nearest items to words, a picture, an item or a vector."""
+    service = serving(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         asked: Query | ByCursor = await _form(request)
@@ -79,15 +80,17 @@ _by_picture: TypeAdapter[ByPicture] = TypeAdapter(ByPicture)
 
 
 @router.post("/impute", response_model=Imputed, openapi_extra=takes("Impute"), tags=["search"])
-async def imagine_side(request: Request, service: Serving) -> Response:
+async def imagine_side(request: Request) -> Response:
     """A side of an item that need not be indexed, imagined."""
+    service = serving(request)
     asked, _ = await parsed(request, _impute)
     return answer(await service.read(lambda generation: impute(generation, asked.item, asked.modality, asked.k)))
 
 
 @router.post("/explain", openapi_extra=takes("Explain"), tags=["search"])
-async def explain(request: Request, service: Serving) -> Response:
+async def explain(request: Request) -> Response:
     """Why an item matched; no model of this version can say."""
+    service = serving(request)
     await parsed(request, _explain)
     slug = service.generation.reader.method.card.slug
     raise Problem("not-supported", f"{slug} compares codes and cannot say why two match; only a matcher could.")
