@@ -55,6 +55,7 @@ EXPECTED = MappingProxyType(
         },
         "ciim": {"dim": 32, "hidden": 32, "dropout": 0.2, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "cimon": {"bits": 8, "hidden": 32, "latent": 16, "epochs": 20, "batch_size": 32, "rate": 0.01},
+        "cyclegen": {"dim": 16, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "dadh": {"bits": 8, "hidden": 32, "latent": 16, "dropout": 0.0, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "davae": {"dim": 16, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "dch": {"bits": 8, "anchors": 40},

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from amodal.losses import discriminator_loss, fooling_loss, gradient_penalty, wasserstein_gap
+from amodal.losses import (
+    discriminator_loss,
+    fooling_loss,
+    gradient_penalty,
+    least_squares_discriminator,
+    least_squares_fooling,
+    wasserstein_gap,
+)
 from tests.oracles.losses import softplus
 
 
@@ -77,3 +84,24 @@ def test_penalty_teaches_the_critic_and_not_the_features():
     nn.init.zeros_(flat.weight)
     gradient_penalty(lambda x: flat(x).squeeze(1), real, fake, torch.rand(4, 1)).backward()
     assert torch.isfinite(flat.weight.grad).all()
+
+
+def test_squared_losses_equal_the_loop():
+    real, fake = 3 * draw(5), 3 * draw(7, seed=1)
+    expected = sum((x - 1) ** 2 for x in real.tolist()) / 5 + sum(x**2 for x in fake.tolist()) / 7
+    assert least_squares_discriminator(real, fake).item() == pytest.approx(expected)
+    assert least_squares_fooling(fake).item() == pytest.approx(sum((x - 1) ** 2 for x in fake.tolist()) / 7)
+
+
+def test_squared_losses_are_least_where_each_player_wants_to_be():
+    assert least_squares_discriminator(torch.ones(3), torch.zeros(2)).item() == 0
+    assert least_squares_fooling(torch.ones(2)).item() == 0
+    # knowing nothing, the best answer to both kinds of rows is one half
+    answers = torch.linspace(0, 1, 11)[:, None].expand(-1, 4)
+    losses = [least_squares_discriminator(answer, answer).item() for answer in answers]
+    assert losses.index(min(losses)) == 5
+    none = torch.zeros(0, requires_grad=True)
+    assert least_squares_discriminator(none, torch.ones(2)).item() == 1
+    assert least_squares_discriminator(torch.zeros(2), none).item() == 1
+    least_squares_fooling(none).backward()
+    assert none.grad.shape == (0,)

@@ -1,6 +1,13 @@
 """Pure functions of tensors, each with its formula and source."""
 
-from amodal.losses.adversarial import discriminator_loss, fooling_loss, gradient_penalty, wasserstein_gap
+from amodal.losses.adversarial import (
+    discriminator_loss,
+    fooling_loss,
+    gradient_penalty,
+    least_squares_discriminator,
+    least_squares_fooling,
+    wasserstein_gap,
+)
 from amodal.losses.bottleneck import bernoulli_kl, gaussian_kl, reconstruction
 from amodal.losses.contrastive import kernel, nt_xent, supervised_contrastive
 from amodal.losses.decorrelation import factorisation
@@ -42,6 +49,8 @@ __all__ = [
     "jaccard",
     "kernel",
     "label_nll",
+    "least_squares_discriminator",
+    "least_squares_fooling",
     "margin_distance",
     "margin_scores",
     "nt_xent",

@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor
 
-__all__ = ["discriminator_loss", "fooling_loss", "gradient_penalty", "wasserstein_gap"]
+__all__ = [
+    "discriminator_loss",
+    "fooling_loss",
+    "gradient_penalty",
+    "least_squares_discriminator",
+    "least_squares_fooling",
+    "wasserstein_gap",
+]
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -48,6 +55,45 @@ def fooling_loss(fake: Tensor) -> Tensor:
         0.693
     """
     return _mean(F.softplus(-fake))
+
+
+def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Squared loss of a discriminator: mean (real - 1)^2 + mean fake^2.
+
+    Args:
+        real: Scores of real rows, shape (m,).
+        fake: Scores of fake rows, shape (n,).
+
+    Returns:
+        Scalar; 1/2 for a discriminator that does not know. A side without rows contributes 0.
+
+    Paper: Mao et al., Least Squares Generative Adversarial Networks, ICCV 2017.
+
+    Example:
+        >>> import torch
+        >>> float(least_squares_discriminator(0.5 * torch.ones(3), 0.5 * torch.ones(2)))
+        0.5
+    """
+    return _mean((real - 1) ** 2) + _mean(fake**2)
+
+
+def least_squares_fooling(fake: Tensor) -> Tensor:
+    """Squared loss of the generator behind fake rows, which wants them to be taken for real: mean (fake - 1)^2.
+
+    Args:
+        fake: Scores, shape (n,), of a discriminator whose parameters get no gradient.
+
+    Returns:
+        Scalar; 0 without rows.
+
+    Paper: Mao et al., Least Squares Generative Adversarial Networks, ICCV 2017.
+
+    Example:
+        >>> import torch
+        >>> float(least_squares_fooling(torch.zeros(3)))
+        1.0
+    """
+    return _mean((fake - 1) ** 2)
 
 
 def wasserstein_gap(real: Tensor, fake: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "cich_paper": ("amodal.methods.hashing.cich_paper", "CICHPaper"),
     "ciim": ("amodal.methods.embedding.ciim", "CIIM"),
     "cimon": ("amodal.methods.hashing.cimon", "CIMON"),
+    "cyclegen": ("amodal.methods.embedding.cyclegen", "CycleGen"),
     "dadh": ("amodal.methods.hashing.dadh", "DADH"),
     "davae": ("amodal.methods.embedding.davae", "DAVAE"),
     "dch": ("amodal.methods.shallow.dch", "DCH"),
