@@ -61,7 +61,10 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         from amodal import encoders
 
         packaged = [encoders.get(name) for name in encoders.names()]
-        rows = [{"name": e.name, "summary": f"{e.kind} → {' × '.join(map(str, e.shape)) if e.dim else 'any'} numbers"} for e in packaged]
+        rows = [
+            {"name": e.name, "summary": f"{e.kind} → {' × '.join(map(str, e.shape)) if e.dim else 'any'} numbers"}
+            for e in packaged
+        ]
         return [*rows, {"name": "hf:<model>", "summary": "any model or folder that transformers can open"}]
     if kind == "indexes":
         from amodal import index
