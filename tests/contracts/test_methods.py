@@ -72,6 +72,7 @@ EXPECTED = MappingProxyType(
             "rate": 0.01,
         },
         "label_regression": {},
+        "mccn": {"dim": 32, "hidden": 32, "dropout": 0.1, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "pan": {"dim": 32, "hidden": 32, "dropout": 0.1, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "scratch": {"bits": 8, "anchors": 40},
         "seph": {"bits": 8, "anchors": 40},

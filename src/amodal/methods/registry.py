@@ -29,6 +29,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "label_contrastive": ("amodal.methods.hashing.label_contrastive", "LabelContrastive"),
     "label_regression": ("amodal.methods.shallow.label_regression", "LabelRegression"),
     "scan": ("amodal.methods.matching.scan", "SCAN"),
+    "mccn": ("amodal.methods.embedding.mccn", "MCCN"),
     "pan": ("amodal.methods.embedding.pan", "PAN"),
     "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
     "seph": ("amodal.methods.shallow.seph", "SePH"),
