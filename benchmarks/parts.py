@@ -1,6 +1,6 @@
 """Flickr8k as parts: regions of the photographs and words of the captions, in one archive.
 
-    AMODAL_DATA=... OMP_NUM_THREADS=1 python benchmarks/parts.py                 runs/flickr8k_parts, about 15 minutes
+    AMODAL_DATA=... OMP_NUM_THREADS=1 python benchmarks/parts.py                 runs/flickr8k_parts, some 15 minutes
     AMODAL_DATA=... python benchmarks/parts.py --out runs/fine --regions 7x7     the papers' size
 
 The folder then opens with ``amodal.read``: image (25, 1280), one per item, and text (32, 384), five captions of an item
@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from amodal.data import Dataset, Observations, read, save_archive
-from amodal.encoders import FeatureCache, encode_dataset
+from amodal.encoders import FeatureCache, choose_encoders, encode_dataset
 
 
 def photographs(source: Path, out: Path) -> Dataset:
@@ -54,12 +54,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/flickr8k_parts"))
     parser.add_argument("--regions", default="5x5", help="rows and columns of the grid (default 5x5)")
     parser.add_argument("--words", default="32", help="most words of a caption (default 32)")
+    parser.add_argument("--device", default="cpu", help="as torch names it; on cpu:0 texts go in batches")
     chosen = parser.parse_args()
     data, began = photographs(Path(os.environ["AMODAL_DATA"]) / "flickr8k", chosen.out), time.perf_counter()
+    named = {"image": f"efficientnet-lite0@{chosen.regions}", "text": f"minilm@{chosen.words}"}
     problems: list[str] = []
     parts = encode_dataset(
         data,
-        {"image": f"efficientnet-lite0@{chosen.regions}", "text": f"minilm@{chosen.words}"},
+        choose_encoders(data, named, device=chosen.device),
         cache=FeatureCache(chosen.out / "cache"),
         progress=lambda done, total, what: tell(began, done, total, what),
         skip_bad=True,
