@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,32 +9,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from amodal import home
 from amodal import index as indexes
-from amodal.codes import BinaryCodes, Codes, Embeddings
+from amodal.codes import Codes
 from amodal.data import Dataset
 from amodal.encoders import Encoder, FeatureCache, choose_encoders, encode_dataset
-from amodal.encoders.saving import open_encoders, save_encoders
-from amodal.entries import Match, columns_of, entries_of, nearest_items, of_items, spec_for
+from amodal.encoders.saving import open_encoders
+from amodal.entries import Match, codes_of, columns_of, entries_of, first_of, nearest_items, of_items, spec_for
 from amodal.errors import DataError, MethodError, MissingModality, ShapeError, UsageError, nearest
 from amodal.index import Field, Index, Where
-from amodal.index.copying import copy
 from amodal.index.where import parse
 from amodal.methods import Method
 from amodal.methods import get as get_method
 from amodal.methods import load as load_method
 from amodal.methods import names as method_names
-from amodal.methods import save as save_method
 from amodal.methods.imputation import Imputation
 from amodal.progress import Progress
 
 if TYPE_CHECKING:
+    from amodal.reranking import Reranker, Why
     from amodal.training import Training
 
-__all__ = ["Match", "Retriever", "require_room"]
-
-FORMAT = 1
-FACTS = "retriever.json"
-ENCODERS = "encoders"  #: folder of the weights of encoders that learned with the method
+__all__ = ["Match", "Retriever"]
 
 
 class Retriever:
@@ -49,6 +43,8 @@ class Retriever:
         backbones: Encoders that learn together with the method, by raw modality; names of ``hf:`` models and packaged
             ones, or a ``ModuleEncoder``. For deep methods that learn as one network.
         backbone_rate: Their learning rate.
+        rerank: A matcher that puts the first answers in order: its slug, or a ``Reranker`` with encoders and options
+            of its own. It learns from the pairs among the items.
         cache: Keep features of encoded content, so that a second run does not encode again.
         params: Further arguments of the method.
 
@@ -56,6 +52,7 @@ class Retriever:
         method: The method, fitted after ``fit``.
         encoders_: The encoders in use, by modality; none for modalities given as features.
         index_: The index; None before ``fit``.
+        reranker: What re-ranks; None without.
         left_out: A sentence for each piece of content that could not be encoded and was skipped.
 
     Example:
@@ -73,6 +70,7 @@ class Retriever:
         encoders: Mapping[str, str | Encoder] | None = None,
         backbones: Mapping[str, str | Encoder] | None = None,
         backbone_rate: float = 1e-5,
+        rerank: str | Reranker | None = None,
         cache: bool = True,
         **params: Any,
     ) -> None:
@@ -85,6 +83,7 @@ class Retriever:
         self.method = method
         self._wanted, self._cache = {**(encoders or {}), **(backbones or {})}, cache
         self._learning, self._backbone_rate = tuple(backbones or {}), backbone_rate
+        self.reranker = _reranker(rerank, cache=cache) if isinstance(rerank, str) else rerank
         self._home: Path | None = None
         self.encoders_: dict[str, Encoder] = {}
         self.index_: Index | None = None
@@ -146,10 +145,13 @@ class Retriever:
             tuned, features = {}, items_seen
             self.method.fit(_to_learn(features), validation=held, training=training)
         self.encoders_ = {**encoders, **tuned}
+        if self.reranker is not None:
+            self.reranker.fit(items, _to_learn(items), training=training.stage("rerank"), progress=progress,
+                              skip_bad=skip_bad, problems=self.left_out)  # fmt: skip
         first = next(name for name in features.names if len(features[name]))
         codes = self.method.encode(features[first].read([0]), first)
         self.index_ = indexes.open("memory:", create=spec_for(items, codes, self.method.fingerprint()))
-        self._write(items, features, replacing=False)
+        self._write(items, features, replacing=False, skip_bad=skip_bad)
         return self
 
     def add(
@@ -170,7 +172,8 @@ class Retriever:
                 fit.
             MissingModality: If the model never learned a modality of the items.
         """
-        return self._write(items, self.features(items, progress, skip_bad=skip_bad), replacing=False, flush=flush)
+        features = self.features(items, progress, skip_bad=skip_bad)
+        return self._write(items, features, replacing=False, flush=flush, skip_bad=skip_bad)
 
     def upsert(
         self, items: Dataset, *, progress: Progress | None = None, skip_bad: bool = False, flush: bool = True
@@ -183,12 +186,15 @@ class Retriever:
             DataError: If content, features or columns do not fit.
             MissingModality: If the model never learned a modality of the items.
         """
-        return self._write(items, self.features(items, progress, skip_bad=skip_bad), replacing=True, flush=flush)
+        features = self.features(items, progress, skip_bad=skip_bad)
+        return self._write(items, features, replacing=True, flush=flush, skip_bad=skip_bad)
 
     def delete(self, ids: Sequence[str], *, flush: bool = True) -> int:
         """Take items out of the index; ids that are not there are passed over. Returns how many items were removed."""
         index = self._index()
         entries = of_items(index, [str(one) for one in ids])
+        if self.reranker is not None:
+            self.reranker.store.delete([str(one) for one in ids])
         items = {entry.attributes["item"] for entry in index.get(entries) if entry is not None}
         index.delete(entries)
         if flush:
@@ -205,9 +211,10 @@ class Retriever:
         where: Where | str | Mapping[str, Any] | None = None,
         radius: float | None = None,
         after: tuple[float, int] | None = None,
+        rerank: bool | None = None,
         **query: Any,
     ) -> list[Match]:
-        """The nearest items to one query.
+        """The nearest items to one query; with a reranker the first of them in the order of its scores.
 
         Name exactly one thing to search by: a modality with its content (``text="red shoes"``, ``image="shoe.jpg"``, or
         a feature vector), the ``id`` of an indexed item, or a ``vector`` of codes.
@@ -221,13 +228,16 @@ class Retriever:
             radius: Only entries at most this far: bits, or 1 - cosine.
             after: Go on behind this place, the ``place`` of the last match of an earlier answer to the same query. What
                 was added meanwhile neither repeats nor pushes out what was there.
+            rerank: Whether the matcher has the last word; by default where there is one that can: not for a ``vector``,
+                which has no parts, and not behind a place.
             query: The modality and its content.
 
         Returns:
-            At most k items, nearest first; of equally near ones always in the same order.
+            At most k items, nearest first; of equally near ones always in the same order. Re-ranked: those that could
+            be scored, best first, then the others.
 
         Raises:
-            UsageError: If not exactly one query is given, or the filter is wrong.
+            UsageError: If not exactly one query is given, the filter is wrong, or there is nothing to re-rank with.
             MissingModality: If the model never learned the query's or the target's modality.
             DataError: If the id is not indexed, or the content cannot be encoded.
         """
@@ -239,13 +249,49 @@ class Retriever:
         if into is not None:
             self._check_modality(into)
         if id is not None:
-            codes = self._stored(str(id))
+            codes = codes_of(self._index(), str(id))
         else:
             codes = vector if vector is not None else self.encode(query[given[0]], given[0])
         condition = parse(where) if where is not None else None
         if into is not None:
             condition = (Field("modality") == into) if condition is None else condition & (Field("modality") == into)
-        return nearest_items(self._index(), codes, k, where=condition, radius=radius, without=id, after=after)
+        can = self.reranker is not None and vector is None and after is None
+        if rerank and not can:
+            raise UsageError(
+                "nothing can be re-ranked: it takes a retriever made with rerank=, and a query that has parts: not a "
+                "vector, and not behind a place."
+            )
+        if self.reranker is None or not can or rerank is False:
+            return nearest_items(self._index(), codes, k, where=condition, radius=radius, without=id, after=after)
+        most = max(k, self.reranker.top)
+        found = nearest_items(self._index(), codes, most, where=condition, radius=radius, without=id)
+        asking = self.reranker.of_item(str(id)) if id is not None else self.reranker.query(query[given[0]], given[0])
+        return self.reranker.order(asking, found, into)[:k]
+
+    def explain(self, item: str, *, into: str | None = None, **query: Any) -> Why:
+        """Why an item answers a query: which words look at which regions, and what that is worth.
+
+        Args:
+            item: Id of an indexed item.
+            into: The modality of the item to explain; its first one that is not the query's, by default.
+            query: The modality of the query and its content: ``text="a dog"``.
+
+        Raises:
+            UsageError: If there is no matcher, not exactly one query, or no text and picture to show.
+            DataError: If the item is not indexed, lacks the modality, or content cannot be encoded.
+        """
+        if self.reranker is None:
+            raise UsageError("only a matcher can explain. Make the retriever with rerank=, for instance causmatch.")
+        if len(query) != 1:
+            raise UsageError(f"explain one query, a modality with its content; got {', '.join(query) or 'nothing'}.")
+        ((modality, content),) = query.items()
+        for name in [modality] if into is None else [modality, into]:
+            self._check_modality(name)
+        targets = [into] if into is not None else [name for name in self.method.widths_ if name != modality]
+        for target in targets:
+            if (match := first_of(self._index(), item, target)) is not None:
+                return self.reranker.explain(content, modality, match)
+        raise DataError(f'item "{item}" is not indexed with {" or ".join(targets)}, so nothing can be explained.')
 
     def encode(self, content: Any, modality: str) -> Codes:
         """The code of one piece of content: text, picture, path, or a feature vector (d,).
@@ -260,7 +306,8 @@ class Retriever:
             if modality not in self.encoders_:
                 raise UsageError(f'modality "{modality}" was learned from bare features; give a feature vector (d,).')
             content = self.encoders_[modality].encode([content])
-        return self.method.encode(np.atleast_2d(content), modality)
+        parts = modality in self.method.parts_
+        return self.method.encode(content[None] if content.ndim == 1 + parts else content, modality)
 
     def features(self, items: Dataset, progress: Progress | None = None, *, skip_bad: bool = False) -> Dataset:
         """The items with features in the place of raw content, as the method takes them.
@@ -306,28 +353,8 @@ class Retriever:
         target = Path(folder)
         if self._home is not None and target.resolve() == self._home:
             return target
-        source = self._index()
-        require_room(target, force=force)
-        draft = target.with_name(f".{target.name}.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        try:
-            draft.mkdir(parents=True)
-            save_method(self.method, draft / "method")
-            facts = {"format": FORMAT, "encoders": save_encoders(self.encoders_, draft / ENCODERS)}
-            (draft / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-            with indexes.open(str(draft / "index"), create=source.spec) as target_index:
-                copy(source, target_index)
-            old = target.with_name(f".{target.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
-                target.rename(old)
-            draft.rename(target)
-        except OSError as error:
-            raise DataError(f"{target} cannot be written ({error}).") from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-        return target
+        self._index()
+        return home.save(target, self, force=force)
 
     @classmethod
     def load(cls, folder: str | Path, *, readonly: bool = False, encoders: Mapping[str, Encoder] | None = None) -> Self:
@@ -344,13 +371,17 @@ class Retriever:
             IndexMismatch: If model, encoders and index do not belong together.
         """
         place = Path(folder)
-        facts = _facts(place)
+        facts = home.facts_of(place)
         found = cls(load_method(place / "method"))
-        found.encoders_ = open_encoders(facts["encoders"], place / ENCODERS, encoders)
+        found.encoders_ = open_encoders(facts["encoders"], place / home.ENCODERS, encoders)
         if not (place / "index" / "catalogue.sqlite").is_file():
             raise DataError(f"{place} is damaged: its index is missing. Restore it, or fit again.")
         fingerprint = found.method.fingerprint()
         found.index_ = indexes.open(str(place / "index"), readonly=readonly, fingerprint=fingerprint)
+        if facts.get("rerank"):
+            from amodal.reranking import Reranker
+
+            found.reranker = Reranker.load(place / home.RERANKER, readonly=readonly)
         found._home = place.resolve()
         return found
 
@@ -358,6 +389,8 @@ class Retriever:
         """Release the index. ``with Retriever.load(folder) as shop: ...`` does so at the end."""
         if self.index_ is not None:
             self.index_.close()
+        if self.reranker is not None and self._home is not None:
+            self.reranker.close()
 
     def __enter__(self) -> Self:
         return self
@@ -402,13 +435,17 @@ class Retriever:
         )
         return replace(items, modalities={**items.modalities, **encoded.modalities})
 
-    def _write(self, items: Dataset, features: Dataset, *, replacing: bool, flush: bool = True) -> int:
+    def _write(
+        self, items: Dataset, features: Dataset, *, replacing: bool, flush: bool = True, skip_bad: bool = False
+    ) -> int:
         """Index items of which ``features`` are the features; nothing is written unless all can be."""
         index, written = self._index(), 0
         columns = columns_of(items, index.spec.attributes)
         self._check_features(features)
         if not replacing:
             self._check_new(features)
+        if self.reranker is not None:  # first, so that whatever is found can be scored
+            self.reranker.write(items, skip_bad=skip_bad, problems=self.left_out, replacing=replacing)
         stale = set(of_items(index, items.ids.tolist()).tolist()) if replacing else set()
         for entries in entries_of(items, features, self.method, columns):
             (index.upsert if replacing else index.add)(entries.keys, entries.codes, entries.attributes)
@@ -443,14 +480,6 @@ class Retriever:
                     f'item "{item}" has its {name} in the index already. Use upsert to replace the item (--replace).'
                 )
 
-    def _stored(self, item: str) -> Codes:
-        index = self._index()
-        vectors = [entry.vector for entry in index.get(of_items(index, [item])) if entry is not None]
-        if not vectors:
-            raise DataError(f'no item "{item}" is indexed.')
-        stacked = np.stack(vectors)
-        return BinaryCodes(stacked, index.spec.bits) if index.spec.bits else Embeddings(stacked)
-
 
 def _to_learn(items: Dataset) -> Dataset:
     """Items of the split "train" if there is one, with any modality, and the classes they have."""
@@ -458,33 +487,7 @@ def _to_learn(items: Dataset) -> Dataset:
     return chosen.take(np.flatnonzero(chosen.presence().any(axis=1))).seen_classes()
 
 
-def require_room(folder: Path, *, force: bool) -> None:
-    """Refuse to save a retriever over something that is there already.
+def _reranker(slug: str, *, cache: bool) -> Reranker:
+    from amodal.reranking import Reranker
 
-    Args:
-        folder: Where it shall be saved.
-        force: A retriever may be replaced; never anything else.
-
-    Raises:
-        UsageError: If it may not.
-    """
-    if not folder.exists():
-        return
-    if not force:
-        raise UsageError(f"{folder} exists already. Choose another place, or pass force=True (--force).")
-    if not (folder / FACTS).is_file():
-        raise UsageError(f"{folder} exists and is no saved retriever, so it is not replaced. Choose another place.")
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    """What a saved retriever says about itself."""
-    try:
-        facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        version, _ = facts["format"], facts["encoders"]
-    except FileNotFoundError:
-        raise DataError(f"{folder} is no saved retriever: there is no {folder / FACTS}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} is damaged: {FACTS} cannot be read ({error}). Restore it, or fit again.") from error
-    if version != FORMAT:
-        raise DataError(f"{folder} has format {version}; this version reads format {FORMAT}.")
-    return facts
+    return Reranker(slug, cache=cache)

@@ -204,7 +204,7 @@ def test_ctrl_c_ends_in_a_sentence_and_leaves_nothing_half_written(amodal, tmp_p
     def interrupted(source, target):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("amodal.retriever.copy", interrupted)
+    monkeypatch.setattr("amodal.home.copy", interrupted)
     stopped = amodal("-q", "fit", "tiny", "--out", tmp_path / "m", *QUICK)
     assert stopped.code == 130
     assert stopped.err.startswith("Interrupted.") and "Traceback" not in stopped.err

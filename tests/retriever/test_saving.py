@@ -97,7 +97,7 @@ def test_an_interrupted_save_leaves_what_was_there(folder, mine, monkeypatch, tm
         copying.copy(source, target)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("amodal.retriever.copy", full)
+    monkeypatch.setattr("amodal.home.copy", full)
     for place in (folder, tmp_path / "new.amodal"):
         with pytest.raises(DataError, match=r"cannot be written.*No space left"):
             mine.save(place, force=True)

@@ -96,7 +96,8 @@ def fit(
     Items of the split "train" are learned from if there is such a split, else all; all are indexed.
     """
     from amodal.methods import get
-    from amodal.retriever import Retriever, require_room
+    from amodal.home import require_room
+    from amodal.retriever import Retriever
     from amodal.training import Training
 
     require_room(out, force=force)

@@ -1,0 +1,309 @@
+"""A matcher with the encoders of its parts, and the fragments of all indexed items."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from amodal.data import Dataset
+from amodal.encoders import Encoder, FeatureCache, choose_encoders, encode_dataset
+from amodal.encoders.parts import Regions, Words
+from amodal.encoders.saving import open_encoders, save_encoders
+from amodal.entries import Match
+from amodal.errors import DataError, UsageError
+from amodal.methods import get as get_method
+from amodal.methods import load as load_method
+from amodal.methods import save as save_method
+from amodal.progress import Progress
+from amodal.reranking.fragments import STORED, FragmentStore
+from amodal.reranking.why import Why
+
+if TYPE_CHECKING:
+    from amodal.methods.matching import Fragments, Matcher
+    from amodal.training import Training
+
+__all__ = ["Reranker"]
+
+DEFAULTS = {"picture": "efficientnet-lite0@5x5", "text": "minilm@32"}
+FACTS, FRAGMENTS = "reranker.json", "fragments.sqlite"
+BATCH = 512  #: observations whose fragments are written at once
+
+
+class Reranker:
+    """Puts the first answers of a search in the order of a matcher's scores.
+
+    Args:
+        matcher: Slug of a registered matcher, or a matcher.
+        encoders: Part encoders by raw modality, by name or as object; packaged ones by default.
+        top: How many items are recalled and scored for a query.
+        cache: Keep parts of encoded content, so that a second run does not encode again.
+
+    Attributes:
+        matcher: Fitted after ``fit``.
+        encoders_: The part encoders in use, by modality; none for modalities given as parts.
+        store: Fragments of all indexed items.
+
+    Raises:
+        UsageError: If the method is no matcher, or ``top`` is less than 1.
+    """
+
+    def __init__(
+        self,
+        matcher: str | Matcher,
+        *,
+        encoders: Mapping[str, str | Encoder] | None = None,
+        top: int = 50,
+        cache: bool = True,
+    ) -> None:
+        chosen = get_method(matcher).create() if isinstance(matcher, str) else matcher
+        if chosen.card.returns != "scores":
+            raise UsageError(
+                f"{chosen.card.slug} gives {chosen.card.returns}; what re-ranks is a matcher, such as causmatch. See: "
+                "amodal list methods."
+            )
+        if top < 1:
+            raise UsageError(f"top, the number of items that are scored for a query, is at least 1; got {top!r}.")
+        self.matcher: Matcher = chosen  # type: ignore[assignment]
+        self.top, self._wanted, self._cache = top, dict(encoders or {}), cache
+        self.encoders_: dict[str, Encoder] = {}
+        self.store = FragmentStore(None)
+
+    def fit(
+        self,
+        items: Dataset,
+        learning: Dataset,
+        *,
+        training: Training | None = None,
+        progress: Progress | None = None,
+        skip_bad: bool = False,
+        problems: list[str] | None = None,
+    ) -> None:
+        """Learn from the pairs among some items. Nothing is kept of the items yet: see ``write``.
+
+        Args:
+            items: All items, which say what encoder a modality needs.
+            learning: Those to learn from.
+            training: Device, checkpoints and so on.
+            progress: Told about encoding.
+            skip_bad: Leave out content that has no parts.
+            problems: Gets a sentence for each piece that was left out or cut off.
+
+        Raises:
+            DataError: If content cannot be encoded.
+            UsageError: If a modality holds vectors: a matcher needs content itself, or parts.
+            MethodError: If there are no pairs.
+        """
+        defaults = {name: DEFAULTS[kind] for name, kind in _kinds(items).items()}
+        self.encoders_ = choose_encoders(items, {**defaults, **self._wanted})
+        for name, encoder in self.encoders_.items():
+            if not encoder.length:
+                raise UsageError(
+                    f'modality "{name}": {encoder.name} gives one vector, and a matcher compares parts. Name a part '
+                    "encoder, such as efficientnet-lite0@5x5 or minilm@32."
+                )
+        self.matcher.fit(self.parts(learning, progress, skip_bad=skip_bad, problems=problems), training=training)
+
+    def parts(
+        self,
+        items: Dataset,
+        progress: Progress | None = None,
+        *,
+        skip_bad: bool = False,
+        problems: list[str] | None = None,
+    ) -> Dataset:
+        """The items with parts in the place of raw content.
+
+        Raises:
+            DataError: If content cannot be encoded.
+            UsageError: If a modality holds vectors.
+        """
+        for name, table in items.modalities.items():
+            if len(table) and not table.raw and table.store.ndim != 3:
+                raise UsageError(
+                    f'modality "{name}" holds one vector per observation, and a matcher compares parts. Give the '
+                    "pictures and texts themselves, or parts of shape (length, d); or do without rerank."
+                )
+        return encode_dataset(
+            items,
+            {name: one for name, one in self.encoders_.items() if name in items.modalities and items[name].raw},
+            cache=FeatureCache() if self._cache else None,
+            progress=progress,
+            skip_bad=skip_bad,
+            problems=problems,
+        )
+
+    def write(
+        self,
+        items: Dataset,
+        progress: Progress | None = None,
+        *,
+        skip_bad: bool = False,
+        problems: list[str] | None = None,
+        replacing: bool = False,
+    ) -> None:
+        """Keep the fragments of items, so that they can be scored.
+
+        Args:
+            items: The items, with content or with parts.
+            progress: Told about encoding.
+            skip_bad: Leave out content that has no parts; it is found, and stands behind what could be scored.
+            problems: Gets a sentence for each such piece.
+            replacing: Forget first what was kept of these items.
+        """
+        parts = self.parts(items, progress, skip_bad=skip_bad, problems=problems)
+        if replacing:
+            self.store.delete(items.ids.tolist())
+        for modality, table in parts.modalities.items():
+            if modality not in self.matcher.widths_:
+                continue
+            order = np.argsort(table.item, kind="stable")
+            numbers = np.arange(len(order)) - np.searchsorted(table.item[order], table.item[order])
+            for start in range(0, len(order), BATCH):
+                rows = order[start : start + BATCH]
+                fragments = self.matcher.embed(table.read(rows), modality, dtype=STORED)
+                ids = items.ids[table.item[rows]].tolist()
+                self.store.put(ids, modality, numbers[start : start + BATCH].tolist(), fragments)
+
+    def query(self, content: Any, modality: str) -> dict[str, Fragments]:
+        """Fragments of one piece of content, by its modality.
+
+        Args:
+            content: A text, a picture, its path, or parts (length, d).
+            modality: Its modality.
+
+        Raises:
+            DataError: If it cannot be encoded.
+        """
+        return {modality: self.matcher.embed(self._parts_of(content, modality)[None], modality)}
+
+    def of_item(self, item: str) -> dict[str, Fragments]:
+        """Fragments of an indexed item, by modality; of those that it has."""
+        found = {name: self.store.get([item], name, self._width)[1] for name in self.matcher.widths_}
+        return {name: fragments for name, fragments in found.items() if len(fragments)}
+
+    def order(self, asking: Mapping[str, Fragments], matches: Sequence[Match], into: str | None = None) -> list[Match]:
+        """The matches with the best first, each with its score; those that cannot be scored follow as they were.
+
+        The score of an item is that of its best observation in any modality other than the one that asks.
+
+        Args:
+            asking: Fragments of the query, by modality.
+            matches: What was recalled, nearest first.
+            into: Only this modality of the items is scored.
+        """
+        items = [match.item for match in matches]
+        best = np.full(len(items), -np.inf, np.float32)
+        for target in self.matcher.widths_ if into is None else (into,):
+            sources = [name for name in asking if name != target]
+            if target not in self.matcher.widths_ or not sources:
+                continue
+            owner, fragments = self.store.get(items, target, self._width)
+            for source in sources:
+                scores = self.matcher.match(asking[source], fragments, modalities=(source, target))
+                np.maximum.at(best, owner, scores.max(axis=0))
+        ranked = [
+            replace(matches[k], score=float(best[k])) for k in np.argsort(-best, kind="stable") if best[k] > -np.inf
+        ]
+        return ranked + [match for match, score in zip(matches, best, strict=True) if score == -np.inf]
+
+    def explain(self, content: Any, modality: str, match: Match) -> Why:
+        """Why an item answers a query, as the matcher sees it.
+
+        Args:
+            content: The query: a text, a picture or its path.
+            modality: Of the query.
+            match: What was found, in another modality.
+
+        Raises:
+            UsageError: If query and answer are of one modality, or are bare parts.
+            DataError: If their content cannot be read any more.
+        """
+        if match.modality == modality:
+            raise UsageError(
+                f"query and answer are both {modality}; a matcher explains how two modalities meet. Search with "
+                "into=, another modality."
+            )
+        sides = {modality: content, match.modality: match.content}
+        encoders = [self.encoders_.get(name) for name in sides]
+        pictures = [one for one in encoders if isinstance(one, Regions)]
+        texts = [one for one in encoders if isinstance(one, Words)]
+        if len(pictures) != 1 or len(texts) != 1 or match.content is None:
+            raise UsageError(
+                "only how a text and a picture meet can be shown, and only where the model was given the texts and "
+                "pictures themselves."
+            )
+        picture, text = (next(n for n in sides if self.encoders_[n] is one) for one in (pictures[0], texts[0]))
+        found = self.matcher.explain(
+            self._parts_of(sides[picture], picture), self._parts_of(sides[text], text), modalities=(picture, text)
+        )
+        return Why.of(
+            found,
+            tuple(texts[0].words(sides[text])),
+            pictures[0].boxes(sides[picture]),
+            item=match.item,
+            regions=picture,
+            words=text,
+            picture=sides[picture],
+            text=str(sides[text]),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write matcher, encoders and fragments to a new folder."""
+        folder.mkdir(parents=True)
+        save_method(self.matcher, folder / "matcher")
+        facts = {"top": self.top, "encoders": save_encoders(self.encoders_, folder / "encoders")}
+        (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        self.store.copy_to(folder / FRAGMENTS)
+
+    @classmethod
+    def load(cls, folder: Path, *, readonly: bool = False, encoders: Mapping[str, Encoder] | None = None) -> Self:
+        """Open what ``save`` wrote.
+
+        Args:
+            folder: Where it was saved.
+            readonly: Whether fragments may only be read.
+            encoders: Part encoders of one's own, by modality.
+
+        Raises:
+            DataError: If something is missing or damaged.
+        """
+        matcher = load_method(folder / "matcher")
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            found = cls(matcher, top=facts["top"])  # type: ignore[arg-type]
+            saved = facts["encoders"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder}: {FACTS} cannot be read ({error}). Restore it, or fit again.") from error
+        found.encoders_ = open_encoders(saved, folder / "encoders", encoders)
+        if not (folder / FRAGMENTS).is_file():
+            raise DataError(f"{folder} is damaged: {FRAGMENTS} is missing. Restore it, or fit again.")
+        found.store = FragmentStore(folder / FRAGMENTS, readonly=readonly)
+        return found
+
+    def close(self) -> None:
+        """Release the fragments."""
+        self.store.close()
+
+    @property
+    def _width(self) -> int:
+        return self.matcher.width * len(self.matcher.network_)
+
+    def _parts_of(self, content: Any, modality: str) -> Any:
+        """Parts of one piece of content, shape (length, d)."""
+        if isinstance(content, np.ndarray):
+            return content
+        if modality not in self.encoders_:
+            raise UsageError(f'modality "{modality}" was learned from bare parts; give parts (length, d).')
+        return self.encoders_[modality].encode([content])[0]
+
+
+def _kinds(items: Dataset) -> dict[str, str]:
+    """Whether a raw modality holds pictures or texts."""
+    from amodal.encoders import guess_kind
+
+    return {name: guess_kind(t.read(slice(100)).tolist()) for name, t in items.modalities.items() if t.raw and len(t)}

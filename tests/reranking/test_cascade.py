@@ -1,0 +1,130 @@
+"""A retriever that re-ranks: codes recall, a matcher orders, one folder holds both."""
+
+import json
+
+import numpy as np
+import pytest
+
+import amodal
+from amodal.errors import DataError, UsageError
+from amodal.methods import get
+from amodal.reranking import Reranker
+
+QUICK = {"epochs": 3, "width": 32, "batch_size": 16}
+WORDS_ONLY = [f"p{k}" for k in range(1, 32, 4)]
+
+
+@pytest.fixture(scope="module")
+def cascade(catalogue):
+    matcher = get("scan").create(**QUICK)
+    return amodal.Retriever("dch", bits=16, anchors=20, rerank=Reranker(matcher, top=12)).fit(catalogue)
+
+
+def scored(matches):
+    return [match.item for match in matches if match.score is not None]
+
+
+def test_the_first_answers_stand_in_the_order_of_the_scores_and_the_rest_follows_as_recalled(cascade, catalogue):
+    recalled = cascade.search(text="a red circle", k=12, rerank=False)
+    ranked = cascade.search(text="a red circle", k=12)
+    assert {match.item for match in ranked} == {match.item for match in recalled}
+    scores = [match.score for match in ranked if match.score is not None]
+    assert scores == sorted(scores, reverse=True)
+    # items that have words only cannot be scored against words: they come last, in the order of recall
+    without = [match.item for match in recalled if match.item in WORDS_ONLY]
+    assert [match.item for match in ranked[len(scores) :]] == without
+    assert [match.item for match in cascade.search(text="a red circle", k=4)] == [m.item for m in ranked[:4]]
+
+
+def test_scores_are_the_matchers_own(cascade, catalogue):
+    reranker = cascade.reranker
+    parts = reranker.parts(catalogue)
+    for match in cascade.search(text="a blue cross", k=5, into="image"):
+        row = int(np.flatnonzero(catalogue.ids == match.item)[0])
+        region = parts["image"].read(np.flatnonzero(parts["image"].item == row))
+        words = reranker.encoders_["text"].encode(["a blue cross"])
+        expected = reranker.matcher.score(words, region, modalities=("text", "image"))[0, 0]
+        assert match.score == pytest.approx(float(expected), abs=2e-3)  # fragments are kept in half precision
+
+
+def test_an_item_asks_with_all_it_has(cascade):
+    found = cascade.search(id="p8", k=6)
+    assert "p8" not in [match.item for match in found]
+    assert scored(found)
+
+
+def test_saved_and_loaded_as_one_with_the_same_answers(cascade, tmp_path):
+    cascade.save(tmp_path / "shop")
+    with amodal.Retriever.load(tmp_path / "shop", readonly=True) as again:
+        assert again.reranker.top == 12
+        for query in ({"text": "a green square"}, {"id": "p3"}):
+            before = [(m.item, m.score) for m in cascade.search(k=12, **query)]
+            assert [(m.item, m.score) for m in again.search(k=12, **query)] == before
+
+
+def test_what_is_added_is_scored_and_what_is_deleted_is_forgotten(cascade, catalogue, tmp_path):
+    cascade.save(tmp_path / "shop")
+    with amodal.Retriever.load(tmp_path / "shop") as shop:
+        kept = len(shop.reranker.store)
+        shop.delete(["p4"])
+        assert len(shop.reranker.store) == kept - 2
+        assert "p4" not in scored(shop.search(text="a red square", k=36))
+        shop.add(catalogue.take(catalogue.ids == "p4"))
+        assert len(shop.reranker.store) == kept
+        shop.upsert(catalogue.take(catalogue.ids == "p4").only(text="text"))
+        assert len(shop.reranker.store) == kept - 1
+    with amodal.Retriever.load(tmp_path / "shop", readonly=True) as shop:
+        assert len(shop.reranker.store) == kept - 1
+
+
+def test_why_an_item_answers(cascade):
+    for query in ({"text": "a red circle"}, {"image": cascade.search(text="a red circle", into="image")[0].content}):
+        why = cascade.explain("p12", **query)
+        assert why.named[0] == "a"
+        assert why.attention.shape == (len(why.named), 25)
+        np.testing.assert_allclose(why.attention.sum(axis=1), 1, atol=1e-5)
+        assert why.boxes.shape == (25, 4)
+        assert [row["word"] for row in json.loads(json.dumps(why.as_dict()))["words"]] == list(why.named)
+
+
+def test_what_cannot_be_explained_says_why(cascade):
+    with pytest.raises(UsageError, match="both text"):
+        cascade.explain("p1", text="a red circle", into="text")
+    with pytest.raises(DataError, match='"p1" is not indexed with image'):
+        cascade.explain("p1", text="a red circle")
+    with pytest.raises(DataError, match="not indexed"):
+        cascade.explain("nothing", text="a red circle")
+
+
+def test_a_retriever_without_matcher_says_so(catalogue):
+    plain = amodal.Retriever("dch", bits=16, anchors=20).fit(catalogue)
+    with pytest.raises(UsageError, match="rerank="):
+        plain.explain("p8", text="a red circle")
+    with pytest.raises(UsageError, match="rerank="):
+        plain.search(text="a red circle", rerank=True)
+
+
+def test_a_vector_is_recalled_only(cascade):
+    code = cascade.encode("a red circle", "text")
+    assert all(match.score is None for match in cascade.search(vector=code))
+    with pytest.raises(UsageError, match="not a vector"):
+        cascade.search(vector=code, rerank=True)
+
+
+def test_what_is_no_matcher_or_has_no_parts_is_refused(catalogue):
+    with pytest.raises(UsageError, match="is a matcher"):
+        amodal.Retriever("dch", rerank="cich")
+    with pytest.raises(UsageError, match="at least 1"):
+        Reranker("scan", top=0)
+    with pytest.raises(UsageError, match="gives one vector"):
+        amodal.Retriever("dch", rerank=Reranker("scan", encoders={"text": "minilm"})).fit(catalogue)
+    vectors = amodal.data.toy(60)
+    with pytest.raises(UsageError, match="compares parts"):
+        amodal.Retriever("dch", bits=16, anchors=20, rerank="scan").fit(vectors)
+
+
+def test_a_damaged_folder_is_named(cascade, tmp_path):
+    cascade.save(tmp_path / "shop")
+    (tmp_path / "shop" / "reranker" / "fragments.sqlite").unlink()
+    with pytest.raises(DataError, match="fragments.sqlite is missing"):
+        amodal.Retriever.load(tmp_path / "shop")
