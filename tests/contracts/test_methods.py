@@ -61,6 +61,7 @@ EXPECTED = MappingProxyType(
         "dch": {"bits": 8, "anchors": 40},
         "dcmh": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "dchmt": {"bits": 8, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
+        "dual_encoder": {"dim": 16, "hidden": 32, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "jimfh": {"bits": 8},
         "label_contrastive": {
             "bits": 8,

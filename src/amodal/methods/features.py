@@ -27,7 +27,7 @@ def by_blocks(function: Callable[[Array], Array], features: NDArray[np.floating]
 
     Args:
         function: From shape (BLOCK, d) to (BLOCK, r), row by row.
-        features: Shape (m, d).
+        features: Shape (m, d); or (m, length, d), of which the function takes blocks alike.
 
     Returns:
         Outputs, float64, shape (m, r).
@@ -35,7 +35,7 @@ def by_blocks(function: Callable[[Array], Array], features: NDArray[np.floating]
     outputs = []
     for start in range(0, max(len(features), 1), BLOCK):
         rows = features[start : start + BLOCK]
-        block = np.zeros((BLOCK, features.shape[1]))
+        block = np.zeros((BLOCK, *features.shape[1:]))
         block[: len(rows)] = rows
         outputs.append(function(block)[: len(rows)])
     return np.concatenate(outputs)

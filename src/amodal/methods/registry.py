@@ -25,6 +25,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "dch": ("amodal.methods.shallow.dch", "DCH"),
     "dchmt": ("amodal.methods.hashing.dchmt", "DCHMT"),
     "dcmh": ("amodal.methods.hashing.dcmh", "DCMH"),
+    "dual_encoder": ("amodal.methods.embedding.dual_encoder", "DualEncoder"),
     "jimfh": ("amodal.methods.shallow.jimfh", "JIMFH"),
     "label_contrastive": ("amodal.methods.hashing.label_contrastive", "LabelContrastive"),
     "label_regression": ("amodal.methods.shallow.label_regression", "LabelRegression"),
