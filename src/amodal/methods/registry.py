@@ -13,6 +13,7 @@ __all__ = ["METHODS", "get", "names"]
 METHODS: dict[str, tuple[str, str]] = {
     "agah": ("amodal.methods.hashing.agah", "AGAH"),
     "casr": ("amodal.methods.embedding.casr", "CASR"),
+    "causmatch": ("amodal.methods.matching.causmatch", "CausMatch"),
     "cca_itq": ("amodal.methods.shallow.cca_itq", "CCAITQ"),
     "cibhash": ("amodal.methods.hashing.cibhash", "CIBHash"),
     "cich": ("amodal.methods.hashing.cich", "CICH"),
@@ -34,6 +35,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "pan": ("amodal.methods.embedding.pan", "PAN"),
     "scratch": ("amodal.methods.shallow.scratch", "SCRATCH"),
     "seph": ("amodal.methods.shallow.seph", "SePH"),
+    "sgraf": ("amodal.methods.matching.sgraf", "SGRAF"),
     "ssah": ("amodal.methods.hashing.ssah", "SSAH"),
     "ucmfh": ("amodal.methods.hashing.ucmfh", "UCMFH"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor
 
-__all__ = ["agreement", "attend"]
+__all__ = ["agreement", "attend", "inverse_length"]
 
 
 def attend(s: Tensor, real: Tensor, sharpness: Tensor | float) -> Tensor:
@@ -22,7 +22,8 @@ def attend(s: Tensor, real: Tensor, sharpness: Tensor | float) -> Tensor:
     Returns:
         Weights, shape (p, k, n, q), 0 at keys that are padding; sum over k is 1.
     """
-    logits = sharpness * F.normalize(F.leaky_relu(s, 0.1), dim=2, eps=1e-8)
+    raised = F.leaky_relu(s, 0.1)
+    logits = raised * (sharpness * raised.square().sum(dim=2, keepdim=True).clamp_min(1e-16).rsqrt())
     if not bool(real.all()):
         logits = logits.masked_fill(~real[:, :, None, None], float("-inf"))
     return logits.softmax(dim=1)
@@ -41,6 +42,18 @@ def agreement(weights: Tensor, s: Tensor, gram: Tensor) -> Tensor:
     Returns:
         Shape (p, n, q), in [-1, 1]; 0 at asking fragments that are padding.
     """
+    return (weights * s).sum(dim=1) * inverse_length(weights, gram)
+
+
+def inverse_length(weights: Tensor, gram: Tensor) -> Tensor:
+    """1 / |a| of what is attended to, a = sum_k weights_k v_k:  (weights^T gram weights)^(-1/2).
+
+    Args:
+        weights: Shape (p, k, n, q).
+        gram: Inner products of the keys of each item, shape (p, k, k).
+
+    Returns:
+        Shape (p, n, q).
+    """
     spread = (gram @ weights.flatten(2)).view_as(weights)
-    square = (weights * spread).sum(dim=1)
-    return (weights * s).sum(dim=1) / square.clamp_min(1e-12).sqrt()
+    return (weights * spread).sum(dim=1).clamp_min(1e-12).rsqrt()

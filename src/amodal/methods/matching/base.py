@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from amodal.data import Dataset, Observations
 from amodal.errors import MethodError, MissingModality, ShapeError, UsageError, nearest
-from amodal.losses.matching import matching_hinge
+from amodal.losses.matching import Negatives, Reduction, matching_hinge
 from amodal.methods.deep import DeepMethod
 from amodal.methods.matching.blocks import Pair, Side, compact, real_parts
-from amodal.methods.matching.encoders import FragmentEncoder, PartScale, chunk_size
+from amodal.methods.matching.encoders import FragmentEncoder, chunk_size
 from amodal.methods.matching.explanation import Explanation, explain_pair
 from amodal.methods.matching.parts import check_numbers, check_parts
 from amodal.methods.matching.scorer import MatchNetwork, Scorer
@@ -38,7 +38,7 @@ class Matcher(DeepMethod):
     Parts are shaped (m, length, d), and a part that is all zeros is padding. Of two modalities the one that comes first
     in the training data gives the regions, the other the words. Parts of width 1 are numbers of words, 1, 2, ...
 
-    A subclass gives ``scorer``; ``summary`` too if it compares vectors of whole items.
+    A subclass gives ``scorers``; ``summary`` too if it compares vectors of whole items.
 
     Attributes:
         margin: By how much a partner should score higher.
@@ -53,23 +53,28 @@ class Matcher(DeepMethod):
     """
 
     margin: float
-    reduction: str
+    reduction: Reduction
     warm_up: int
     width: int
     embedding: int
     gru: bool
-    dropout: float
+    dropout: float | None
     rate: float
     network_: nn.ModuleList
     vocabulary_: dict[str, int]
 
     @abstractmethod
-    def scorer(self) -> Scorer:
-        """The score of two modalities, with first weights."""
+    def scorers(self) -> list[Scorer]:
+        """The score of two modalities, with first weights; several for networks whose scores are averaged."""
 
     def summary(self, position: int) -> nn.Module | None:
         """What makes one vector of an item's fragments, by position of the modality; nothing for most."""
         return None
+
+    @property
+    def word_dropout(self) -> float:
+        """Share of units left out at the words."""
+        return self.dropout or 0.0
 
     # learning
 
@@ -96,12 +101,14 @@ class Matcher(DeepMethod):
         return data.take(np.flatnonzero(data.presence().sum(axis=1) > 1))
 
     def build(self) -> nn.ModuleList:
-        """The network, as a list of one: an ensemble has several."""
-        positions = range(len(self.widths_))
+        """The networks, one for each scorer; none shares anything with another."""
+        pairs = [self.scorers() for _ in combinations(self.widths_, 2)]
+        return nn.ModuleList([self._build(scorers) for scorers in zip(*pairs, strict=True)])
+
+    def _build(self, scorers: Sequence[Scorer]) -> MatchNetwork:
         encoders = [self._encoder(name, position) for position, name in enumerate(self.widths_)]
-        scorers = [self.scorer() for _ in combinations(positions, 2)]
-        wholes = [whole for position in positions if (whole := self.summary(position)) is not None]
-        return nn.ModuleList([MatchNetwork(nn.ModuleList(encoders), nn.ModuleList(scorers), nn.ModuleList(wholes))])
+        wholes = [whole for position in range(len(encoders)) if (whole := self.summary(position)) is not None]
+        return MatchNetwork(nn.ModuleList(encoders), nn.ModuleList(scorers), nn.ModuleList(wholes))
 
     def _encoder(self, name: str, position: int) -> FragmentEncoder:
         words = position > 0
@@ -111,34 +118,36 @@ class Matcher(DeepMethod):
             embedding=self.embedding,
             vocabulary=self.vocabulary_.get(name, 0),
             recurrent=words and self.gru,
-            dropout=self.dropout if words else 0.0,
+            dropout=self.word_dropout if words else 0.0,
         )
 
     def prepare(self, data: Dataset) -> None:
         """Measure the scale of the parts."""
-        for position, encoder in enumerate(self._network().encoder):
-            scale = getattr(encoder, "standardise", None)
-            if isinstance(scale, PartScale):
-                scale.fit(data[data.names[position]])
+        for network in self._networks():
+            for name, encoder in zip(data.names, network.encoder, strict=True):
+                if name not in self.vocabulary_:
+                    encoder.standardise.fit(data[name])  # type: ignore[union-attr, operator]
 
     def groups(self) -> list[dict[str, Any]]:
         """All parameters at one rate."""
         return [{"params": list(self.network_.parameters()), "lr": self.rate, "weight_decay": 0.0}]
 
     def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
-        """The losses of each two modalities on the pairs of a batch, summed."""
-        network, names = self._network(), list(self.widths_)
-        losses: dict[str, Tensor] = {}
-        sides = [self._side(network, batch.x[name], position) for position, name in enumerate(names)]
-        for scorer, (i, j) in zip(network.scorer, combinations(range(len(names)), 2), strict=True):
-            here, there = batch.pairs(names[i], names[j])
-            if len(here) < 2:  # nothing to tell apart
-                continue
-            pair = Pair(sides[i].take(here), sides[j].take(there))
-            items = batch.index[batch.rows[names[i]][here]]
-            for name, value in self.objective(scorer, pair, items, epoch).items():  # type: ignore[arg-type]
-                losses[name] = losses.get(name, 0) + value
-        return losses or {"loss": torch.zeros(())}
+        """The losses of each two modalities on the pairs of a batch, summed; what else is logged is a mean."""
+        names = list(self.widths_)
+        found = []
+        for network in self._networks():
+            sides = [self._side(network, batch.x[name], position) for position, name in enumerate(names)]
+            for scorer, (i, j) in zip(network.scorers, combinations(range(len(names)), 2), strict=True):
+                here, there = batch.pairs(names[i], names[j])
+                if len(here) < 2:  # nothing to tell apart
+                    continue
+                items = batch.index[batch.rows[names[i]][here]]
+                found.append(self.objective(scorer, Pair(sides[i].take(here), sides[j].take(there)), items, epoch))
+        if not found:
+            return {"loss": torch.zeros(())}
+        columns = {name: torch.stack([losses[name] for losses in found]) for name in found[0]}
+        return {name: values.sum() if name == "loss" else values.mean() for name, values in columns.items()}
 
     def objective(self, scorer: Scorer, pair: Pair, items: Tensor, epoch: int) -> dict[str, Tensor]:
         """The losses of a block of pairs.
@@ -152,10 +161,18 @@ class Matcher(DeepMethod):
         scores = scorer(pair)
         return {"loss": self.hinge(scores, items, epoch), **mean_scores(scores)}
 
-    def hinge(self, scores: Tensor, items: Tensor, epoch: int) -> Tensor:
-        """The loss of the scores of a block, with the mean over negatives while warming up."""
-        negatives = "mean" if epoch < self.warm_up else "hardest"
-        return matching_hinge(scores, items, self.margin, negatives=negatives, reduction=self.reduction)  # type: ignore[arg-type]
+    def hinge(self, scores: Tensor, items: Tensor, epoch: int, *, margin: float | None = None) -> Tensor:
+        """The loss of the scores of a block, with the mean over negatives while warming up.
+
+        Args:
+            scores: Partners on the diagonal, shape (b, b).
+            items: The item of each row, shape (b,).
+            epoch: From 0.
+            margin: The method's own by default.
+        """
+        negatives: Negatives = "mean" if epoch < self.warm_up else "hardest"
+        wanted = self.margin if margin is None else margin
+        return matching_hinge(scores, items, wanted, negatives=negatives, reduction=self.reduction)
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Build the networks anew and fill them; a vocabulary has the length of its table."""
@@ -210,7 +227,7 @@ class Matcher(DeepMethod):
         step = max(AT_ONCE // max(values.shape[1] * max(values.shape[2], self.width), 1), 1)
         with torch.inference_mode():
             for start in range(0, len(values), step):
-                chunk = torch.from_numpy(values[start : start + step]).to(self._device)
+                chunk = torch.from_numpy(np.ascontiguousarray(values[start : start + step])).to(self._device)
                 fragments = self.output(chunk, modality)
                 found[start : start + step, : fragments.shape[1]] = fragments.float().cpu().numpy()
         return found
@@ -394,9 +411,6 @@ class Matcher(DeepMethod):
     def _networks(self) -> list[MatchNetwork]:
         return list(self.network_)  # type: ignore[arg-type]
 
-    def _network(self) -> MatchNetwork:
-        return self._networks()[0]
-
     @property
     def _device(self) -> torch.device:
         return next(self.network_.parameters()).device
@@ -415,8 +429,7 @@ class Matcher(DeepMethod):
 
     def _scorer(self, network: MatchNetwork, i: int, j: int) -> Scorer:
         places = list(combinations(range(len(self.widths_)), 2))
-        scorer: Scorer = network.scorer[places.index((min(i, j), max(i, j)))]  # type: ignore[assignment]
-        return scorer
+        return network.scorers[places.index((min(i, j), max(i, j)))]
 
     def _side(self, network: MatchNetwork, x: Tensor, position: int) -> Side:
         x = compact(x)

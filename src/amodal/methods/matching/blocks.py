@@ -66,6 +66,11 @@ class Side:
         return self.real.sum(dim=1)
 
     @cached_property
+    def place(self) -> Tensor:
+        """Where the fragments that are there stand among (length, m), in that order, shape (N,)."""
+        return self.real.T.flatten().nonzero().squeeze(1)
+
+    @cached_property
     def gram(self) -> Tensor:
         """Inner products of the fragments of each item, shape (m, length, length)."""
         return self.values @ self.values.transpose(1, 2)

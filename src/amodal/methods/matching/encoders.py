@@ -12,7 +12,7 @@ from amodal.data import Observations
 from amodal.methods.deep import Standardise
 from amodal.methods.matching.blocks import real_parts
 
-__all__ = ["FragmentEncoder", "PartScale", "chunk_size"]
+__all__ = ["FragmentEncoder", "PartScale", "chunk_size", "linear"]
 
 #: Values of parts that are looked at at once: 32 MiB.
 _AT_ONCE = 2**23
@@ -21,6 +21,22 @@ _AT_ONCE = 2**23
 def chunk_size(observations: Observations) -> int:
     """How many observations of parts are read at once, so that memory stays bounded."""
     return max(_AT_ONCE // max(int(np.prod(observations.store.shape[1:])), 1), 1)
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A layer with the first weights of SCAN and SGRAF: Xavier's, and no offset.
+
+    An offset drawn at random would drown what (a - w)^2 says in ``sgraf``: squares of differences of unit vectors are
+    small.
+
+    Args:
+        inputs: Width of what goes in.
+        outputs: Width of what comes out.
+    """
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class PartScale(Standardise):
@@ -71,9 +87,7 @@ class FragmentEncoder(nn.Module):
             nn.init.uniform_(self.table.weight, -0.1, 0.1)
         else:
             self.standardise = PartScale(dim)
-            self.linear = nn.Linear(dim, embedding if recurrent else width)
-            nn.init.xavier_uniform_(self.linear.weight)
-            nn.init.zeros_(self.linear.bias)
+            self.linear = linear(dim, embedding if recurrent else width)
         self.vocabulary = vocabulary
         self.recurrent = (
             nn.GRU(embedding, width, batch_first=True, bidirectional=True) if vocabulary or recurrent else None

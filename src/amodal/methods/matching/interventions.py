@@ -31,9 +31,10 @@ def intervene(kind: Intervention, weights: Tensor, real: Tensor, generator: torc
         shuffle   the same weights, dealt to other keys: one permutation per pair of items
         swap      those of the same keys and another asker of the block, by one shift for all; keys that the other asker
                   did not have weigh nothing, and what is left is scaled up. One asker alone keeps its own.
+        reverse   max + min - weights, scaled: the largest goes where the smallest was
 
     Args:
-        kind: One of these; "reverse" needs more than the weights, see ``Scorer.attend``.
+        kind: One of these.
         weights: Shape (p, k, n, q): p items of k keys, q askers of n fragments; sum over keys is 1.
         real: Which keys are no padding, bool; broadcasts to the shape of ``weights``.
         generator: Source of chance, on the CPU.
@@ -46,6 +47,9 @@ def intervene(kind: Intervention, weights: Tensor, real: Tensor, generator: torc
     if kind == "swap":
         shift = int(torch.randint(1, max(weights.shape[-1], 2), (), generator=generator))
         other = weights.roll(shift, dims=-1)
+    elif kind == "reverse":
+        lowest = weights.masked_fill(~real, float("inf")).amin(dim=1, keepdim=True)
+        other = weights.amax(dim=1, keepdim=True) + lowest - weights
     elif kind == "random":
         other = 2 * torch.rand(weights.shape, generator=generator).to(weights)
     else:

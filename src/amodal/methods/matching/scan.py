@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amodal.errors import UsageError, nearest
+from amodal.losses.matching import Reduction
 from amodal.methods.card import Card
-from amodal.methods.matching.attention import agreement, attend
+from amodal.methods.matching.attention import agreement
 from amodal.methods.matching.base import Matcher
 from amodal.methods.matching.blocks import Direction, Pair, Side
 from amodal.methods.matching.scorer import Attention, Change, Scorer
@@ -42,27 +43,12 @@ class CrossAttention(Scorer):
         lse: dict[Direction, float],
         learn: bool = False,
     ) -> None:
-        super().__init__()
         if direction not in DIRECTIONS:
             raise UsageError(nearest(direction, DIRECTIONS, what="direction"))
         if pooling not in get_args(Pooling):
             raise UsageError(nearest(pooling, get_args(Pooling), what="pooling"))
-        self.directions, self.pooling, self.lse, self.fixed = DIRECTIONS[direction], pooling, lse, sharpness
-        self.theta = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(sharpness[name]).log()) for name in self.directions if learn}
-        )
-
-    def sharpness(self, direction: Direction) -> Tensor | float:
-        """lambda_1 of a direction, as it stands."""
-        return self.theta[direction].exp() if direction in self.theta else self.fixed[direction]
-
-    def attend(self, pair: Pair, *, sign: float = 1.0) -> Attention:
-        """The attention of each direction."""
-        found: Attention = {}
-        for direction in self.directions:
-            view = pair.facing(direction)
-            found[direction] = attend(view.s, view.keys.real, sign * self.sharpness(direction))
-        return found
+        super().__init__({name: sharpness[name] for name in DIRECTIONS[direction]}, learn=learn)
+        self.pooling, self.lse = pooling, lse
 
     def judge(self, pair: Pair, attention: Attention, gate: Change | None = None) -> Tensor:
         """Scores, mean over the directions; there is no gate."""
@@ -158,7 +144,7 @@ class SCAN(Matcher):
         lse_t2i: float = 6.0,
         lse_i2t: float = 5.0,
         margin: float = 0.2,
-        reduction: str = "sum",
+        reduction: Reduction = "sum",
         warm_up: int = 1,
         width: int = 256,
         embedding: int = 300,
@@ -176,12 +162,8 @@ class SCAN(Matcher):
         self.width, self.embedding, self.gru, self.dropout = width, embedding, gru, dropout
         self.epochs, self.batch_size, self.rate, self.seed = epochs, batch_size, rate, seed
 
-    def scorer(self, **options: Any) -> CrossAttention:
+    def scorers(self) -> list[Scorer]:
         """The score of the paper."""
-        return CrossAttention(
-            self.direction,
-            self.pooling,
-            sharpness={"t2i": self.sharpness_t2i, "i2t": self.sharpness_i2t},
-            lse={"t2i": self.lse_t2i, "i2t": self.lse_i2t},
-            **options,
-        )
+        sharpness: dict[Direction, float] = {"t2i": self.sharpness_t2i, "i2t": self.sharpness_i2t}
+        lse: dict[Direction, float] = {"t2i": self.lse_t2i, "i2t": self.lse_i2t}
+        return [CrossAttention(self.direction, self.pooling, sharpness=sharpness, lse=lse)]

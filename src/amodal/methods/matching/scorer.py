@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from amodal.methods.matching.attention import attend
 from amodal.methods.matching.blocks import Direction, Pair, Side
 from amodal.methods.matching.interventions import Intervention, intervene
 
@@ -21,11 +23,32 @@ Change = Callable[[Tensor, Tensor], Tensor]
 
 
 class Scorer(nn.Module):
-    """Scores of all pairs of a block, in two steps, so that another attention can be put between them."""
+    """Scores of all pairs of a block, in two steps, so that another attention can be put between them.
 
-    @abstractmethod
+    Args:
+        sharpness: lambda_1 of every direction in which this scorer attends.
+        learn: Whether lambda_1 is learned, as exp(theta).
+    """
+
+    def __init__(self, sharpness: Mapping[Direction, float], *, learn: bool = False) -> None:
+        super().__init__()
+        self.directions = tuple(sharpness)
+        self.fixed = {} if learn else dict(sharpness)
+        self.theta = nn.ParameterDict(
+            {name: nn.Parameter(torch.tensor(math.log(value))) for name, value in sharpness.items() if learn}
+        )
+
+    def sharpness(self, direction: Direction) -> Tensor | float:
+        """lambda_1 of a direction, as it stands."""
+        return self.theta[direction].exp() if direction in self.theta else self.fixed[direction]
+
     def attend(self, pair: Pair, *, sign: float = 1.0) -> Attention:
         """The attention of every direction; with ``sign=-1`` to what it would least attend to."""
+        views = {direction: pair.facing(direction) for direction in self.directions}
+        return {
+            direction: attend(view.s, view.keys.real, sign * self.sharpness(direction))
+            for direction, view in views.items()
+        }
 
     @abstractmethod
     def judge(self, pair: Pair, attention: Attention, gate: Change | None = None) -> Tensor:
@@ -34,7 +57,7 @@ class Scorer(nn.Module):
         Args:
             pair: The block.
             attention: As ``attend`` gives it.
-            gate: What changes the weights of words against each other, where the matcher has such.
+            gate: What changes the weights of words against each other, in a matcher that has such.
         """
 
     @abstractmethod
@@ -88,6 +111,11 @@ class MatchNetwork(nn.Module):
     def __init__(self, encoder: nn.ModuleList, scorer: nn.ModuleList, whole: nn.ModuleList) -> None:
         super().__init__()
         self.encoder, self.scorer, self.whole = encoder, scorer, whole
+
+    @property
+    def scorers(self) -> list[Scorer]:
+        """The scorers, in the order of pairs of modalities."""
+        return list(self.scorer)  # type: ignore[arg-type]
 
     def side(self, fragments: Tensor, real: Tensor, position: int) -> Side:
         """Fragments, shape (m, length, d), with the vector of each item if there is one."""
