@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
@@ -16,7 +17,10 @@ from amodal.encoders.pictures import open_picture
 from amodal.entries import Match
 from amodal.errors import DataError
 
-__all__ = ["Search", "templates", "write_sheet"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Search", "as_address", "templates", "write_sheet"]
 
 SIDE = 144  #: pixels of the longer side of a thumbnail
 
@@ -91,6 +95,11 @@ def _thumbnail(content: str | None) -> str | None:
     except DataError:
         return None
     picture.thumbnail((SIDE, SIDE))
+    return as_address(picture)
+
+
+def as_address(picture: Image) -> str:
+    """A picture as a data address, so that a page carries it along."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

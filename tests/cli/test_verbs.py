@@ -17,7 +17,7 @@ def test_fit_search_and_all_that_follows(amodal, model, tmp_path):
     assert found.code == 0 and found.json["schema"] == 1
     matches = found.json["matches"]
     assert len(matches) == 4
-    assert set(matches[0]) == {"item", "distance", "modality", "content", "labels", "attributes", "number"}
+    assert set(matches[0]) == {"item", "distance", "modality", "content", "labels", "attributes", "number", "score"}
     assert all(match["modality"] == "text" and match["attributes"]["year"] >= 2000 for match in matches)
     assert [m["distance"] for m in matches] == sorted(m["distance"] for m in matches)
 
@@ -106,6 +106,24 @@ def test_pictures_and_words_on_a_page(amodal, shapes, tmp_path, catalogue, monke
     by = amodal("search", shapes, "--by", f"image={catalogue.parent}/img/3.png", "-k", 1, "--json")
     same = amodal("search", shapes, "--image", f"{catalogue.parent}/img/3.png", "-k", 1, "--json")
     assert by.json["matches"] == same.json["matches"]
+
+
+def test_a_matcher_has_the_last_word_and_shows_why(amodal, catalogue, tmp_path):
+    shop, page = tmp_path / "shop", tmp_path / "why.html"
+    assert amodal("-q", "fit", catalogue, "--out", shop, "--rerank", "scan", "--rerank-top", 20, *QUICK).code == 0
+    found = amodal("search", shop, "--text", "a red circle", "-k", 3, "--explain", page, "--json").json
+    scores = [match["score"] for match in found["matches"]]
+    assert scores == sorted(scores, reverse=True) and found["why"] == str(page)
+    assert [why["item"] for why in found["explained"]] == [match["item"] for match in found["matches"]]
+    assert [row["word"] for row in found["explained"][0]["words"]] == ["a", "red", "circle"]
+    html = page.read_text()
+    assert html.count("data:image/png;base64,") == 3 * (1 + 3)  # a photograph, and one as each word sees it
+    assert "score" in amodal("search", shop, "--text", "a red circle").out
+    assert amodal("search", shop, "--id", "p4", "--explain", page).code == 2
+    plain = tmp_path / "plain"
+    assert amodal("-q", "fit", catalogue, "--out", plain, *QUICK).code == 0
+    refused = amodal("search", plain, "--text", "a red circle", "--explain", page)
+    assert refused.code == 2 and "rerank" in refused.err
 
 
 def test_left_out_is_listed(amodal, catalogue, tmp_path, shapes):

@@ -17,7 +17,9 @@ from amodal.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from amodal.data import Dataset
+    from amodal.entries import Match
     from amodal.evaluation import Evaluation
+    from amodal.reranking import Why
     from amodal.retriever import Retriever
 
 __all__ = ["register"]
@@ -79,6 +81,10 @@ def fit(
         typer.Option("--backbone", help="modality=encoder that learns with the method: image=efficientnet-lite0."),
     ] = None,
     backbone_rate: Annotated[float, typer.Option(help="Learning rate of backbones.")] = 1e-5,
+    rerank: Annotated[
+        str | None, typer.Option(help="A matcher that puts the first answers in order, for instance causmatch.")
+    ] = None,
+    rerank_top: Annotated[int, typer.Option(help="How many answers it scores.")] = 50,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
     patience: Annotated[
@@ -95,8 +101,9 @@ def fit(
 
     Items of the split "train" are learned from if there is such a split, else all; all are indexed.
     """
-    from amodal.methods import get
     from amodal.home import require_room
+    from amodal.methods import get
+    from amodal.reranking import Reranker
     from amodal.retriever import Retriever
     from amodal.training import Training
 
@@ -111,6 +118,7 @@ def fit(
         encoders=encoders,
         backbones={name: str(value) for name, value in learning.items()},
         backbone_rate=backbone_rate,
+        rerank=None if rerank is None else Reranker(rerank, top=rerank_top),
     )
     items, problems = load(data, modalities, skip_bad=skip_bad)
     items, held = (items, None) if patience is None else _set_apart(items, validation)
@@ -242,6 +250,9 @@ def search(
         str | None, typer.Option(help="Ask a service: http://127.0.0.1:8765. Its key is read from AMODAL_KEY.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with the pictures found.")] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Write a page that shows why: which words look at which regions.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Find the nearest items by words, a picture or an item."""
@@ -249,29 +260,54 @@ def search(
     if (model is None) == (server is None):
         raise UsageError("search a model's folder, or a service with --server; name exactly one of them.")
     if server is not None:
-        if html is not None:
-            raise UsageError("--html writes a page from pictures on this machine; a service has a page of its own.")
+        if html is not None or explain is not None:
+            raise UsageError(
+                "--html and --explain write a page from pictures on this machine; a service has a page of its own."
+            )
         search_server(server, asked, content, picture=image is not None, into=into, k=k, where=where, radius=radius,
                       json=json)  # fmt: skip
         return
     assert model is not None  # noqa: S101 - just checked
     with _open(model) as shop:
-        codes = None if id is not None else shop.encode(content, asked)
-        matches = shop.search(k=k, into=into, where=where, radius=radius, id=id, vector=codes)
+        matches = shop.search(k=k, into=into, where=where, radius=radius, **{asked: content})
+        whys = _explained(shop, asked, content, matches) if explain is not None else []
+    pages = {"page": html, "why": explain}
     if html is not None:
         from amodal.sheet import Search, write_sheet
 
         write_sheet(html, f"amodal search {model.name}", [Search(asked, content, matches)])
+    if explain is not None:
+        from amodal.why_sheet import write_why
+
+        write_why(explain, f"Why: {content}", whys)
     if json:
-        emit({"matches": [vars(match) for match in matches], "page": None if html is None else str(html)})
+        emit({
+            "matches": [vars(match) for match in matches], "explained": [why.as_dict() for why in whys],
+            **{name: None if page is None else str(page) for name, page in pages.items()},
+        })  # fmt: skip
         return
+    scored = any(match.score is not None for match in matches)
     rows = [
-        (rank, f"{m.distance:g}", m.item, m.modality, m.content or "", ", ".join(m.labels))
+        (rank, *([_score(m)] if scored else []), f"{m.distance:g}", m.item, m.modality, m.content or "",
+         ", ".join(m.labels))
         for rank, m in enumerate(matches, 1)
-    ]
-    table("", ("", "distance", "item", "matched", "content", "labels"), rows)
-    if html is not None:
-        note(f"Page: {html}")
+    ]  # fmt: skip
+    table("", ("", *(["score"] if scored else []), "distance", "item", "matched", "content", "labels"), rows)
+    for page in filter(None, pages.values()):
+        note(f"Page: {page}")
+
+
+def _score(match: Match) -> str:
+    return "" if match.score is None else f"{match.score:.3f}"
+
+
+def _explained(shop: Retriever, asked: str, content: str, matches: list[Match]) -> list[Why]:
+    """Why those of the answers were found that have another modality than the query."""
+    if asked == "id":
+        raise UsageError("--explain shows how words and a picture meet: search by --text or --image.")
+    # without a matcher, explain says what is missing
+    able = [match for match in matches if match.score is not None or shop.reranker is None]
+    return [shop.explain(match.item, **{asked: content}) for match in able]
 
 
 def _query(text: str | None, image: Path | None, id: str | None, by: str | None) -> tuple[str, str]:
