@@ -120,8 +120,9 @@ def carry_out(
         with watch.phase("fit"):
             method.fit(train, validation=validation, training=logged)
         with watch.phase("evaluate"):
-            if method.card.returns == "scores":
-                asked = searched = {}  # a matcher has no codes
+            asked: dict[str, Codes] = {}
+            searched = asked
+            if method.card.returns == "scores":  # a matcher has no codes
                 found = evaluate(method, arrangement)
             else:
                 asked, searched = encode_roles(method, arrangement)

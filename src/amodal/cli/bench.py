@@ -222,7 +222,9 @@ def _lengths(text: str | None) -> list[int] | None:
 def _show(records: Sequence[dict[str, Any]], out: Path) -> None:
     from amodal.benchmark import summarise
 
-    _print(summarise(records))
+    judged = {record["relevance"] for record in records if "error" not in record}
+    measure = "rsum" if judged == {"pair"} else "map"
+    _print(summarise(records, measure), measure)
     note(f"Results: {out / 'results.jsonl'}")
 
 

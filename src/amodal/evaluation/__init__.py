@@ -12,6 +12,7 @@ from amodal.evaluation.evaluate import (
 from amodal.evaluation.evaluation import Evaluation
 from amodal.evaluation.gallery import GALLERY_PROTOCOLS, GalleryProtocol
 from amodal.evaluation.gallery import get as get_gallery_protocol
+from amodal.evaluation.judgments import Judgments, judge
 from amodal.evaluation.protocol import PROTOCOLS, PairProtocol, Protocol
 from amodal.evaluation.protocol import get as get_protocol
 from amodal.evaluation.reidentification import GalleryEvaluation, evaluate_gallery, evaluate_gallery_codes
@@ -25,6 +26,7 @@ __all__ = [
     "Evaluation",
     "GalleryEvaluation",
     "GalleryProtocol",
+    "Judgments",
     "PairProtocol",
     "Protocol",
     "arrange",
@@ -38,6 +40,7 @@ __all__ = [
     "evaluate_gallery_codes",
     "get_gallery_protocol",
     "get_protocol",
+    "judge",
     "read_record",
     "record",
     "save_codes",
