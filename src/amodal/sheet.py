@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
@@ -98,8 +98,8 @@ def _thumbnail(content: str | None) -> str | None:
     return as_address(picture)
 
 
-def as_address(picture: Image) -> str:
+def as_address(picture: Image, form: Literal["png", "jpeg"] = "png") -> str:
     """A picture as a data address, so that a page carries it along."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    picture.save(buffer, form, optimize=True)
+    return f"data:image/{form};base64," + base64.b64encode(buffer.getvalue()).decode()

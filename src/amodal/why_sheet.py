@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["highlight", "write_why"]
 
 SIDE, SMALL = 480, 192  #: pixels of the longer side of a photograph, and of one beside a word
-DARK = 0.22  #: brightness of what is not looked at
+DARK = 0.3  #: brightness of what is not looked at
 
 
 def write_why(path: str | Path, title: str, whys: Sequence[Why]) -> None:
@@ -32,9 +32,9 @@ def write_why(path: str | Path, title: str, whys: Sequence[Why]) -> None:
         whys: What to show, in this order.
     """
     environment = templates()
-    environment.filters["photograph"] = lambda content: as_address(_shrunk(open_picture(content), SIDE))
+    environment.filters["photograph"] = lambda content: as_address(_shrunk(open_picture(content), SIDE), "jpeg")
     environment.filters["seen_by"] = lambda why, word: as_address(
-        highlight(_shrunk(open_picture(why.picture), SMALL), why.boxes, why.attention[word])
+        highlight(_shrunk(open_picture(why.picture), SMALL), why.boxes, why.attention[word]), "jpeg"
     )
     page = environment.get_template("why.html").render(title=title, whys=whys)
     with replacing(path) as part:

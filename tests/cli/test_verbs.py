@@ -117,7 +117,7 @@ def test_a_matcher_has_the_last_word_and_shows_why(amodal, catalogue, tmp_path):
     assert [why["item"] for why in found["explained"]] == [match["item"] for match in found["matches"]]
     assert [row["word"] for row in found["explained"][0]["words"]] == ["a", "red", "circle"]
     html = page.read_text()
-    assert html.count("data:image/png;base64,") == 3 * (1 + 3)  # a photograph, and one as each word sees it
+    assert html.count("data:image/jpeg;base64,") == 3 * (1 + 3)  # a photograph, and one as each word sees it
     assert "score" in amodal("search", shop, "--text", "a red circle").out
     assert amodal("search", shop, "--id", "p4", "--explain", page).code == 2
     plain = tmp_path / "plain"
