@@ -21,9 +21,9 @@ from amodal.methods import Method
 
 __all__ = ["Entries", "Match", "columns_of", "entries_of", "nearest_items", "of_items", "spec_for"]
 
-OWN = {"item": "str", "modality": "str", "number": "int", "content": "str", "labels": "str", "split": "str"}
+OWN = {"item": "str", "modality": "str", "number": "int", "content": "str", "labels": "texts", "split": "str"}
 BATCH = 4096
-SEPARATOR = "\x1f"  #: the ASCII unit separator, which occurs in no name: between parts of a key, and between labels
+SEPARATOR = "\x1f"  #: the ASCII unit separator, which occurs in no name: between the parts of a key
 TYPES = {"b": "bool", "i": "int", "u": "int", "f": "float"}
 
 
@@ -223,7 +223,7 @@ def _items(
 
 
 def _match(item: str, distance: float, attributes: Mapping[str, Any]) -> Match:
-    labels = tuple(str(attributes["labels"]).split(SEPARATOR)) if attributes["labels"] else ()
+    labels = attributes["labels"] or ()
     further = {name: value for name, value in attributes.items() if name not in OWN}
     number = int(attributes["number"])
     return Match(item, distance, str(attributes["modality"]), attributes["content"], labels, further, number)
@@ -283,12 +283,12 @@ def _stored(table: Any, part: NDArray[np.int64]) -> list[int]:
     return numbers
 
 
-def _label_names(items: Dataset) -> list[str | None]:
-    """The classes of each item in one text; None if it has none."""
+def _label_names(items: Dataset) -> list[tuple[str, ...] | None]:
+    """The classes of each item; None if it has none."""
     if items.labels is None:
         return [None] * len(items)
     matrix, names = items.labels.matrix, items.labels.names
     return [
-        SEPARATOR.join(names[k] for k in matrix.indices[start:end]) or None
+        tuple(names[k] for k in matrix.indices[start:end]) or None
         for start, end in zip(matrix.indptr, matrix.indptr[1:], strict=False)
     ]

@@ -15,7 +15,7 @@ from amodal.index import Field, IndexSpec, id_of
 from tests.index.backends import BACKENDS
 from tests.oracles.nearest import hamming, nearest
 
-ATTRIBUTES = {"modality": "str", "year": "int", "weight": "float", "public": "bool"}
+ATTRIBUTES = {"modality": "str", "year": "int", "weight": "float", "public": "bool", "kinds": "texts"}
 
 
 @pytest.fixture
@@ -210,6 +210,7 @@ def test_filters_see_later_writes(make):
 
 YEARS = [None, 1980, 1990, 1990, 2000]
 TAGS = ["red", None, "blue", 'o"dd; DROP', "Red"]
+KINDS = [("cat", "dog"), ("catalogue",), None, ('o"dd\\, %', "Übel", "cat"), ()]
 
 
 FILTERS = [
@@ -243,6 +244,14 @@ FILTERS = [
     ("year == -9223372036854775808 or year > 9223372036854775806", set()),
     ("year >= -9223372036854775808 and not year > 1e300", {1, 2, 3, 4}),
     ("weight > -0.5 and weight < 2", {0, 1}),
+    ('"cat" in kinds', {0, 3}),
+    ('"cat" in kinds and "dog" not in kinds', {3}),
+    ('"cat" not in kinds', {1, 2, 4}),
+    ('"Cat" in kinds or "" in kinds', set()),
+    (Field("kinds").has('o"dd\\, %'), {3}),
+    ({"kinds": {"has": "Übel"}, "year": 1990}, {3}),
+    ("kinds == None", {2, 4}),
+    ("kinds != None", {0, 1, 3}),
 ]
 
 
@@ -257,6 +266,7 @@ def test_what_filters_mean(make):
             "modality": TAGS,
             "public": [True, False, True, None, False],
             "weight": [0.0, 1, None, -1.5, 2.5],
+            "kinds": KINDS,
         },
     )
     found = {str(where): set(index.ids(where).tolist()) for where, _ in FILTERS}
@@ -397,11 +407,13 @@ def test_external_ids_and_attributes_come_back(make):
     vectors = codes(rng, 4)
     index = make(attributes=ATTRIBUTES, lookups=("modality",))
     keys = ["shoe/image", "shoe/text", "Ärmel ✓", ""]
-    index.add(keys, BinaryCodes(vectors, 64), {"modality": ["image", "text", "ü", None], "weight": 2, "public": True})
+    columns = {"modality": ["image", "text", "ü", None], "weight": 2, "public": True, "kinds": [("b", "a")] * 4}
+    index.add(keys, BinaryCodes(vectors, 64), columns)
     found = index.get(index.search(vectors[2:3], 1).ids[0])
     assert found[0].key == "Ärmel ✓"
     assert found[0].id == id_of("Ärmel ✓")
-    assert found[0].attributes == {"modality": "ü", "year": None, "weight": 2.0, "public": True}
+    told = {"modality": "ü", "year": None, "weight": 2.0, "public": True, "kinds": ("b", "a")}
+    assert found[0].attributes == told
     assert found[0].attributes["public"] is True
     np.testing.assert_array_equal(found[0].vector, vectors[2])
     assert [entry and entry.key for entry in index.get([*keys, "unknown"])] == [*keys, None]
@@ -446,6 +458,9 @@ def bad_calls(index, good):
         (lambda: index.add([9], good[:1], {"weight": float("nan")}), DataError, "NaN"),
         (lambda: index.add([8, 9], good[:2], {"year": [1]}), ShapeError, "1 values for 2"),
         (lambda: index.add([9], good[:1], {"modality": "\udc80"}), DataError, "Unicode"),
+        (lambda: index.add([9], good[:1], {"kinds": "cat"}), DataError, "type texts"),
+        (lambda: index.add([8, 9], good[:2], {"kinds": [("a",), ("b", 3)]}), DataError, "row 1 has 3"),
+        (lambda: index.add([9], good[:1], {"kinds": [("\udc80",)]}), DataError, "Unicode"),
         (lambda: index.search(good[:1], 0), UsageError, "at least 1"),
         (lambda: index.search(good[:1], 2.0), UsageError, "integer"),
         (lambda: index.search(good[:1], 1, radius=-1), UsageError, "radius"),
@@ -454,6 +469,8 @@ def bad_calls(index, good):
         (lambda: index.search(good[:1], 1, where="yaer == 1"), UsageError, 'Did you mean "year"'),
         (lambda: index.count(Field("year") == "x"), UsageError, "type int"),
         (lambda: index.ids(where=3), UsageError, "is a Where"),
+        (lambda: index.ids(where="kinds == 'cat'"), UsageError, '"..." in kinds'),
+        (lambda: index.ids(where="'red' in modality"), UsageError, "one value"),
     ]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from amodal.errors import UsageError
-from amodal.index.where import And, Compare, Field, Not, OneOf, Or, check, parse
+from amodal.index.where import And, Compare, Field, Has, Not, OneOf, Or, check, parse
 
 A, B = Compare("a", "==", 1), Compare("b", "<", "x")
 
@@ -21,6 +21,8 @@ A, B = Compare("a", "==", 1), Compare("b", "<", "x")
         ("a in (1, -2, 3.5)", OneOf("a", (1, -2, 3.5))),
         ("a not in ['x', None]", Not(OneOf("a", ("x", None)))),
         ("a == True", Compare("a", "==", True)),
+        ("'x' in a", Has("a", "x")),
+        ("'x' not in a", Not(Has("a", "x"))),
     ],
 )
 def test_texts(text, tree):
@@ -29,6 +31,8 @@ def test_texts(text, tree):
 
 def test_mappings():
     assert parse({"a": 1, "b": {"<": "x"}}) == And(A, B)
+    assert parse({"a": {"has": "x"}}) == Has("a", "x") == Field("a").has("x")
+    assert parse({"a": {"has": ["x", "y"]}}) == Or(Has("a", "x"), Has("a", "y"))
     assert parse({"a": [1, 2]}) == OneOf("a", (1, 2))
     assert parse({"a": {"in": [1], "!=": 3}}) == And(OneOf("a", (1,)), Compare("a", "!=", 3))
 
@@ -85,10 +89,14 @@ def test_what_is_no_filter(text, words):
         ("year == 9223372036854775808", "64 bits"),
         (Field("year") < float("nan"), "NaN"),
         ({"year": {"~": 1}}, 'unknown operator "~"'),
+        ("'x' in yaer", 'Did you mean "year"'),
+        ({"kinds": {"has": 3}}, "cannot have 3"),
+        ({"kinds": {"has": []}}, "cannot have"),
+        ("kinds in ['x']", '"..." in kinds'),
         ({"year": list(range(30_001))}, "at most 30000"),
         (" or ".join(f"year == {year}" for year in range(300)), "use in"),
     ],
 )
 def test_what_does_not_fit_the_attributes(where, words):
     with pytest.raises(UsageError, match=words):
-        check(parse(where), {"year": "int", "name": "str", "public": "bool"})
+        check(parse(where), {"year": "int", "name": "str", "public": "bool", "kinds": "texts"})

@@ -272,3 +272,21 @@ def test_model_and_index_are_described(drawn):
 
 def test_json_is_what_is_said_it_is(drawn):
     assert json.loads(drawn.get("/openapi.json").content)["paths"]["/v1/search"]["post"]["requestBody"]
+
+
+def test_one_of_several_labels_finds(toy, items):
+    features = {"features": items["image"].read([0])[0].tolist()}
+    for id, labels in (("both", ["cat", "dog"]), ("one", ["cat"]), ("other", ["catalogue"]), ("none", [])):
+        toy.put(f"/v1/items/{id}", json={"modalities": {"image": [features]}, "labels": labels})
+    assert toy.get("/v1/index").json()["attributes"]["labels"] == "texts"
+    for where, expected in (
+        ('"cat" in labels', {"both", "one"}),
+        ({"labels": {"has": "dog"}}, {"both"}),
+        ({"labels": {"has": ["dog", "catalogue"]}}, {"both", "other"}),
+        ('"cat" in labels and "dog" not in labels', {"one"}),
+    ):
+        answer = toy.post("/v1/search", json={"by": "vector", "vector": "a5f0", "k": 500, "where": where})
+        assert {match["id"] for match in answer.json()["matches"]} == expected
+    assert toy.get("/v1/items/both").json()["labels"] == ["cat", "dog"]
+    refused = toy.post("/v1/search", json={"by": "vector", "vector": "a5f0", "where": {"labels": "cat"}})
+    assert '"..." in labels' in problem(refused, 422, "invalid")["detail"]

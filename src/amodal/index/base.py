@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from amodal.errors import UsageError
 from amodal.index.batch import Attributes, Batch, Ids, numbered
 from amodal.index.hits import Hits
-from amodal.index.spec import IndexSpec, Scalar, Vectors
+from amodal.index.spec import IndexSpec, Vectors
 from amodal.index.where import Where, check, parse
 
 __all__ = ["Entry", "Index"]
@@ -37,7 +37,7 @@ class Entry:
 
     id: int
     key: str | None
-    attributes: dict[str, Scalar]
+    attributes: dict[str, Any]
     vector: NDArray[Any]
 
 
@@ -69,7 +69,8 @@ class Index(ABC):
         Args:
             ids: Integers or strings, shape (n,); none may exist.
             vectors: ``BinaryCodes``, ``Embeddings``, or the bare array (packed uint8 or unit float32), n rows.
-            attributes: Per attribute one value for all entries, or n values. Attributes left out are None.
+            attributes: Per attribute one value for all entries, or n values; several texts are tuples. Attributes left
+                out are None.
 
         Raises:
             DataError: If an id exists already or occurs twice, or a vector or value is not possible.

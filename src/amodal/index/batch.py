@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amodal.errors import DataError, ShapeError, UsageError, nearest
-from amodal.index.spec import ATTRIBUTE_TYPES, IndexSpec, Scalar, Vectors
+from amodal.index.spec import ATTRIBUTE_TYPES, IndexSpec, Scalar, Value, Vectors
 
 __all__ = ["Attributes", "Batch", "Ids", "id_of", "numbered"]
 
 Ids = ArrayLike | Sequence[str]
-Attributes = Mapping[str, Scalar | Sequence[Scalar] | NDArray[Any]]
+Attributes = Mapping[str, Scalar | Sequence[Value] | NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Batch:
     ids: NDArray[np.int64]
     keys: list[str] | None
     vectors: NDArray[Any]
-    columns: dict[str, list[Scalar]]
+    columns: dict[str, list[Value]]
 
     @classmethod
     def checked(cls, spec: IndexSpec, ids: Ids, vectors: Vectors, attributes: Attributes | None) -> Batch:
@@ -134,7 +134,7 @@ def numbered(ids: Ids) -> tuple[NDArray[np.int64], list[str] | None]:
     return array.astype(np.int64), None
 
 
-def _column(name: str, kind: str, given: Any, count: int) -> list[Scalar]:
+def _column(name: str, kind: str, given: Any, count: int) -> list[Value]:
     """One attribute's values, one per entry, in the declared type."""
     if given is None or isinstance(given, str | int | float):
         values: list[Any] = [given] * count
@@ -149,6 +149,8 @@ def _column(name: str, kind: str, given: Any, count: int) -> list[Scalar]:
     present = [value for value in values if value is not None]
     if kind == "str":
         _encoded("".join(present))
+    elif kind == "texts":
+        return _texts(name, values)
     elif kind == "int" and present and not -(2**63) <= min(present) <= max(present) < 2**63:
         raise DataError(f'attribute "{name}" holds an integer that does not fit 64 bits.')
     elif kind == "float":
@@ -156,6 +158,16 @@ def _column(name: str, kind: str, given: Any, count: int) -> list[Scalar]:
             raise DataError(f'attribute "{name}" holds NaN; write None where there is no value.')
         return [None if value is None else _double(name, value) for value in values]
     return values
+
+
+def _texts(name: str, values: list[Any]) -> list[Value]:
+    """Several texts for each entry; none at all is None."""
+    for row, value in enumerate(values):
+        for one in value or ():
+            if not isinstance(one, str):
+                raise DataError(f'attribute "{name}" holds several texts; row {row} has {one!r} among them.')
+            _encoded(one)
+    return [value or None for value in values]
 
 
 def _double(name: str, value: float) -> float:

@@ -27,8 +27,8 @@ from amodal.index.base import Entry, Index
 from amodal.index.batch import Batch
 from amodal.index.hits import Hits
 from amodal.index.milvus_address import Address
-from amodal.index.milvus_expression import has, to_expression, value_of
-from amodal.index.spec import IndexSpec, Scalar
+from amodal.index.milvus_expression import TEXTS, has, to_expression, value_of
+from amodal.index.spec import IndexSpec, Value
 from amodal.index.where import Where
 
 __all__ = ["MilvusIndex"]
@@ -41,8 +41,14 @@ _ROWS = 10_000
 _ROUNDING = 1e-5  # by how much the server's distance of embeddings may differ from ours
 _LONGEST = 65_535  # bytes of a text
 _GREATEST = 2**63 - 1  # as an id the server stores it and does not find it again
-_TYPES = {"str": DataType.VARCHAR, "int": DataType.INT64, "float": DataType.DOUBLE, "bool": DataType.BOOL}
-_ABSENT: Mapping[str, Scalar] = {"str": "", "int": 0, "float": 0.0, "bool": False}
+_TYPES = {
+    "str": DataType.VARCHAR,
+    "int": DataType.INT64,
+    "float": DataType.DOUBLE,
+    "bool": DataType.BOOL,
+    "texts": DataType.JSON,
+}
+_ABSENT: Mapping[str, Any] = {"str": "", "int": 0, "float": 0.0, "bool": False, "texts": {}}
 
 # It prints a traceback for every error, which is raised as well and becomes a sentence here.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -178,10 +184,11 @@ class MilvusIndex(Index):
         """Refuse before anything is written what the server would refuse, or lose."""
         if len(batch.ids) and batch.ids.max() == _GREATEST:
             raise DataError(f"{self._place}: id {_GREATEST} cannot be found again in Milvus; use a smaller one.")
-        keys: list[Scalar] = [*batch.keys] if batch.keys else []
+        keys: list[Value] = [*batch.keys] if batch.keys else []
         for name, values in {"key": keys, **batch.columns}.items():
             for value in values:
-                if isinstance(value, str) and len(value.encode()) > _LONGEST:
+                text = json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else value
+                if isinstance(text, str) and len(text.encode()) > _LONGEST:
                     raise DataError(f'{self._place}: "{name}" holds a text beyond the {_LONGEST} bytes of Milvus.')
                 if isinstance(value, float) and math.isinf(value):
                     raise DataError(f'{self._place}: "{name}" holds {value}, which Milvus cannot be asked for.')
@@ -302,6 +309,7 @@ class MilvusIndex(Index):
 
     def _entry(self, row: Mapping[str, Any]) -> Entry:
         attributes = {name: row[value_of(name)] if row[has(name)] else None for name in self.spec.attributes}
+        attributes = {name: tuple(held[TEXTS]) if isinstance(held, dict) else held for name, held in attributes.items()}
         vector = row["vector"]
         if self.spec.kind == "binary":
             return Entry(
@@ -385,7 +393,8 @@ def _entities(batch: Batch, spec: IndexSpec) -> list[dict[str, Any]]:
     ]
     for name, kind in spec.attributes.items():
         for entity, value in zip(entities, batch.columns[name], strict=True):
-            entity[value_of(name)] = _ABSENT[kind] if value is None else value
+            held = {TEXTS: list(value)} if isinstance(value, tuple) else value
+            entity[value_of(name)] = _ABSENT[kind] if held is None else held
             entity[has(name)] = value is not None
     return entities
 

@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from amodal.index.spec import Scalar
-from amodal.index.where import And, Compare, Not, OneOf, Or, Where
+from amodal.index.where import And, Compare, Has, Not, OneOf, Or, Where
 
-__all__ = ["has", "to_expression", "value_of"]
+__all__ = ["TEXTS", "has", "to_expression", "value_of"]
 
+TEXTS = "texts"  #: where in a JSON field, which must be an object, several texts stand
 _NEVER, _ALWAYS = "id < 0", "id >= 0"
 _LEAST = -(2**63)  # the server reads its digits before its sign, and they do not fit
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -66,6 +67,9 @@ def to_expression(where: Where | None, kinds: Mapping[str, str]) -> str:
             return _known(attribute, kinds[attribute], operator, value)
         case OneOf(attribute, values):
             return _one_of(attribute, kinds[attribute], values)
+        case Has(attribute, value):
+            held = f'{value_of(attribute)}["{TEXTS}"]'
+            return f"(json_contains({held}, {_literal('str', value)}) and {has(attribute)} == true)"
         case And(left, right):
             return f"({to_expression(left, kinds)} and {to_expression(right, kinds)})"
         case Or(left, right):

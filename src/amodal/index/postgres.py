@@ -16,6 +16,7 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from amodal.errors import DataError, UsageError
 from amodal.index.base import Entry, Index
@@ -23,7 +24,7 @@ from amodal.index.batch import Batch
 from amodal.index.hits import Hits
 from amodal.index.postgres_session import Address, Session, Vector, unpacked
 from amodal.index.postgres_sql import COLUMN_TYPES, to_postgres
-from amodal.index.spec import IndexSpec
+from amodal.index.spec import IndexSpec, Value
 from amodal.index.where import Where
 
 __all__ = ["PostgresIndex"]
@@ -153,7 +154,8 @@ class PostgresIndex(Index):
                 piece.check_against(self._known(connection, piece.ids), replace=replace)
                 vectors = [Vector.of(self.spec, row) for row in piece.vectors]
                 keys: list[str | None] = [*piece.keys] if piece.keys else [None] * len(piece.ids)
-                connection.execute(insert, [piece.ids.tolist(), keys, *piece.columns.values(), vectors])
+                columns = [_stored(self.spec.attributes[name], values) for name, values in piece.columns.items()]
+                connection.execute(insert, [piece.ids.tolist(), keys, *columns, vectors])
 
     def _known(self, connection: psycopg.Connection[Any], ids: NDArray[np.int64]) -> dict[int, str | None]:
         """The keys of those ids that exist."""
@@ -186,7 +188,12 @@ class PostgresIndex(Index):
             rows = connection.execute(query, [ids.tolist()], binary=True).fetchall()
         names = list(self.spec.attributes)
         return [
-            Entry(number, key, dict(zip(names, values, strict=True)), unpacked(self.spec, vector))
+            Entry(
+                number,
+                key,
+                {name: tuple(one) if isinstance(one, list) else one for name, one in zip(names, values, strict=True)},
+                unpacked(self.spec, vector),
+            )
             for number, key, vector, *values in rows
         ]
 
@@ -210,3 +217,8 @@ class PostgresIndex(Index):
     @staticmethod
     def _one(connection: psycopg.Connection[Any], query: str, values: Sequence[Any] = ()) -> Any:
         return connection.execute(query, values).fetchone()
+
+
+def _stored(kind: str, values: list[Value]) -> list[Any]:
+    """A column as the client takes it."""
+    return values if kind != "texts" else [None if value is None else Jsonb(value) for value in values]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from amodal.index.where import And, Compare, Not, OneOf, Or, Where
+from amodal.index.where import And, Compare, Has, Not, OneOf, Or, Where
 
 __all__ = ["COLUMN_TYPES", "to_postgres"]
 
@@ -15,6 +15,7 @@ COLUMN_TYPES: Mapping[str, str] = {
     "int": "bigint",
     "float": "double precision",
     "bool": "boolean",
+    "texts": "jsonb",
 }
 
 
@@ -54,6 +55,8 @@ def to_postgres(where: Where | None, kinds: Mapping[str, str]) -> tuple[str, lis
             kind, present = _bound(kinds[attribute], [value for value in values if value is not None])
             condition = f'("{attribute}" = ANY(%s::{kind}[]) AND "{attribute}" IS NOT NULL)'
             return (f'({condition} OR "{attribute}" IS NULL)' if None in values else condition), [present]
+        case Has(attribute, value):
+            return f'("{attribute}" ? %s AND "{attribute}" IS NOT NULL)', [value]
         case And(left, right):
             return _joined("AND", left, right, kinds)
         case Or(left, right):

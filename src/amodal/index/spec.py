@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from amodal.codes import BinaryCodes, Embeddings
 from amodal.errors import DataError, ShapeError, UsageError, nearest
 
-__all__ = ["ATTRIBUTE_TYPES", "IndexSpec", "Scalar", "Vectors"]
+__all__ = ["ATTRIBUTE_TYPES", "IndexSpec", "Scalar", "Value", "Vectors"]
 
 Scalar = str | int | float | bool | None
+Value = Scalar | tuple[str, ...]
 Vectors = BinaryCodes | Embeddings | NDArray[Any]
 
 ATTRIBUTE_TYPES: Mapping[str, tuple[type, ...]] = MappingProxyType(
-    {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
+    {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "texts": (tuple,)}
 )
 _RESERVED = ("id", "key", "vector")
 _MOST_BITS = 32_768  # a distance and its "none" must fit 16 bits
@@ -35,8 +36,9 @@ class IndexSpec:
         kind: "binary" (packed codes, Hamming distance) or "float" (unit vectors, cosine distance).
         bits: Code length of a binary index; need not be a multiple of 8.
         dim: Width of a float index.
-        attributes: Name and type ("str", "int", "float" or "bool") of everything an entry may carry besides its
-            vector, for instance ``{"item": "str", "modality": "str"}``. Every value may be missing (None).
+        attributes: Name and type of everything an entry may carry besides its vector, for instance
+            ``{"item": "str", "labels": "texts"}``: "str", "int", "float", "bool", or "texts" for several texts, of
+            which a filter asks for one. Every value may be missing (None).
         lookups: Attributes by which single entries are found often. They cost a search tree each on writing, and
             ``ids(where=Field("item") == ...)`` then does not read all rows.
         fingerprint: Of the model whose vectors these are; "" if no model made them.

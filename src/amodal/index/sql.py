@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amodal.index.spec import Scalar
-from amodal.index.where import And, Compare, Not, OneOf, Or, Where
+from amodal.index.where import And, Compare, Has, Not, OneOf, Or, Where
 
 __all__ = ["to_sql"]
 
@@ -39,6 +39,8 @@ def to_sql(where: Where | None) -> tuple[str, list[Scalar]]:
             marks = ", ".join("?" * len(present))
             condition = f'("{attribute}" IN ({marks}) AND "{attribute}" IS NOT NULL)'
             return (f'({condition} OR "{attribute}" IS NULL)' if None in values else condition), present
+        case Has(attribute, value):
+            return f'EXISTS (SELECT 1 FROM json_each("{attribute}") WHERE value = ?)', [value]  # noqa: S608
         case And(left, right):
             return _joined("AND", left, right)
         case Or(left, right):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import repeat
@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 from amodal.errors import DataError, UsageError
 from amodal.index.base import Entry
 from amodal.index.batch import Batch
-from amodal.index.spec import IndexSpec, Scalar
+from amodal.index.spec import IndexSpec, Scalar, Value
 from amodal.index.sql import to_sql
 from amodal.index.where import Where
 
 __all__ = ["Catalogue", "Change", "SnapshotRecord"]
 
 _FORMAT = 1
-_COLUMN_TYPES = {"str": "TEXT", "int": "INTEGER", "float": "REAL", "bool": "INTEGER"}
+_COLUMN_TYPES = {"str": "TEXT", "int": "INTEGER", "float": "REAL", "bool": "INTEGER", "texts": "TEXT"}
+_READ: Mapping[str, Callable[[Any], Value]] = {"bool": bool, "texts": lambda text: tuple(json.loads(text))}
 _BLOB_BYTES = 2**24  # a logged write is cut into pieces of this size; SQLite refuses values of 1 GB
 _FETCH = 65_536
 _THESE = "id IN (SELECT value FROM json_each(?))"  # one bound value, however many ids
@@ -140,7 +141,8 @@ class Catalogue:
             DataError: If an id exists (without ``replace``), or belongs to another key.
         """
         blobs = batch.vectors.view(f"V{self.spec.row_bytes}").ravel().tolist()
-        rows = zip(batch.ids.tolist(), batch.keys or repeat(None), *batch.columns.values(), blobs, strict=False)
+        columns = [_stored(self.spec.attributes[name], values) for name, values in batch.columns.items()]
+        rows = zip(batch.ids.tolist(), batch.keys or repeat(None), *columns, blobs, strict=False)
         marks = ", ".join("?" * (3 + len(batch.columns)))
         insert = f"INSERT INTO entries (id, key{self._columns}, vector) VALUES ({marks}) "  # noqa: S608
         assign = ", ".join(f'"{name}" = excluded."{name}"' for name in [*batch.columns, "vector"])
@@ -212,10 +214,11 @@ class Catalogue:
             Entry(number, key, dict(zip(names, values, strict=True)), row)
             for (number, key, _, *values), row in zip(rows, vectors, strict=True)
         ]
-        for name in (name for name, kind in self.spec.attributes.items() if kind == "bool"):
-            for entry in entries:
-                if (value := entry.attributes[name]) is not None:
-                    entry.attributes[name] = bool(value)
+        for name, kind in self.spec.attributes.items():
+            if kind in _READ:
+                for entry in entries:
+                    if (value := entry.attributes[name]) is not None:
+                        entry.attributes[name] = _READ[kind](value)
         return entries
 
     def ids(self, where: Where | None, among: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
@@ -253,3 +256,8 @@ class Catalogue:
 
 def _json(ids: NDArray[np.int64]) -> str:
     return json.dumps(ids.tolist())
+
+
+def _stored(kind: str, values: list[Value]) -> list[Any]:
+    """A column as SQLite takes it: several texts are a JSON array."""
+    return values if kind != "texts" else [None if value is None else json.dumps(value) for value in values]

@@ -7,6 +7,9 @@ three are the same:
     'modality == "image" and year >= 1990'
     {"modality": "image", "year": {">=": 1990}}
 
+Of an attribute that holds several texts one is asked for: ``Field("labels").has("cat")``, ``"cat" in labels`` or
+``{"labels": {"has": "cat"}}``; a list in the place of the text asks for any of them.
+
 A missing value (None) equals only None, and no order holds for it: ``year < 1990`` is false where the year is missing,
 and ``not year < 1990`` therefore true. Texts are ordered by code point.
 """
@@ -24,7 +27,7 @@ import numpy as np
 from amodal.errors import UsageError, nearest
 from amodal.index.spec import ATTRIBUTE_TYPES, Scalar
 
-__all__ = ["And", "Compare", "Field", "Not", "OneOf", "Or", "Where", "check", "parse"]
+__all__ = ["And", "Compare", "Field", "Has", "Not", "OneOf", "Or", "Where", "check", "parse"]
 
 _OPERATORS: dict[type[ast.cmpop], str] = {
     ast.Eq: "==",
@@ -77,6 +80,14 @@ class OneOf(Where):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(map(_plain, self.values)))
+
+
+@dataclass(frozen=True)
+class Has(Where):
+    """An attribute of several texts, one of which is this."""
+
+    attribute: str
+    value: str
 
 
 @dataclass(frozen=True)
@@ -142,14 +153,18 @@ class Field:
         """The attribute equals one of the values."""
         return OneOf(self.name, tuple(values))
 
+    def has(self, value: str) -> Where:
+        """One of the attribute's several texts is this."""
+        return Has(self.name, value)
+
 
 def parse(where: Where | str | Mapping[str, Any]) -> Where:
     """A filter from a tree, a text or a mapping.
 
     Args:
         where: A ``Where``; or a text with ``== != < <= > >= in``, ``not in``, ``and``, ``or``, ``not``, brackets,
-            texts in quotes, numbers, ``True``, ``False`` and ``None``; or a mapping whose entries must all hold:
-            attribute to value, to a list of values, or to a mapping of operators to values.
+            texts in quotes, numbers, ``True``, ``False`` and ``None``, and ``"cat" in labels``; or a mapping whose
+            entries must all hold: attribute to value, to a list of values, or to a mapping of operators to values.
 
     Returns:
         The tree, its attributes not yet checked.
@@ -208,6 +223,8 @@ def check(where: Where, attributes: Mapping[str, str], *, depth: int = 0) -> Whe
             if operator not in _MIRRORED:
                 raise UsageError(nearest(operator, _MIRRORED, what="operator"))
             _check_value(attribute, operator, value, attributes)
+        case Has(attribute, value):
+            _check_has(attribute, value, attributes)
         case _:
             raise UsageError(f"{where!r} is not a filter. {_GRAMMAR}")
     return where
@@ -223,6 +240,8 @@ def _check_value(attribute: str, operator: str, value: Scalar, attributes: Mappi
     kind = attributes[attribute]
     if value is None and operator in ("==", "!="):
         return
+    if kind == "texts":
+        raise UsageError(f'attribute "{attribute}" holds several texts; ask for one of them: "..." in {attribute}.')
     numbers = (int, float)
     if type(value) not in (numbers if kind in ("int", "float") else ATTRIBUTE_TYPES[kind]):
         raise UsageError(f'attribute "{attribute}" is of type {kind}; it cannot be compared ({operator}) to {value!r}.')
@@ -232,15 +251,32 @@ def _check_value(attribute: str, operator: str, value: Scalar, attributes: Mappi
         raise UsageError(f'attribute "{attribute}": {value} does not fit 64 bits.')
 
 
+def _check_has(attribute: str, value: Any, attributes: Mapping[str, str]) -> None:
+    if attribute not in attributes:
+        raise UsageError(nearest(attribute, attributes, what="attribute"))
+    if attributes[attribute] != "texts":
+        raise UsageError(f'attribute "{attribute}" holds one value, not several texts: compare it with == or in [...].')
+    if not isinstance(value, str):
+        raise UsageError(f'attribute "{attribute}" holds texts; it cannot have {value!r}.')
+
+
 def _from_entry(name: str, value: Any) -> Iterable[Where]:
     """The filters that one entry of a mapping stands for."""
     if isinstance(value, Mapping):
-        return [
-            OneOf(name, tuple(v)) if operator == "in" else Compare(name, operator, v) for operator, v in value.items()
-        ]
+        return [_of_operator(name, operator, one) for operator, one in value.items()]
     if isinstance(value, list | tuple | set | frozenset):
         return [OneOf(name, tuple(value))]
     return [Compare(name, "==", value)]
+
+
+def _of_operator(name: str, operator: str, value: Any) -> Where:
+    match operator:
+        case "in":
+            return OneOf(name, tuple(value))
+        case "has":
+            texts = value if isinstance(value, list | tuple) and value else [value]
+            return _fold(Or, [Has(name, one) for one in texts])
+    return Compare(name, operator, value)
 
 
 def _from_node(node: ast.expr) -> Where:
@@ -262,6 +298,8 @@ def _comparison(left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Where:
         case ast.Name(name), ast.In() | ast.NotIn(), ast.List(elements) | ast.Tuple(elements) | ast.Set(elements):
             found = OneOf(name, tuple(_value(element) for element in elements))
             return found if isinstance(operator, ast.In) else Not(found)
+        case ast.Constant(str() as value), ast.In() | ast.NotIn(), ast.Name(name):
+            return Has(name, value) if isinstance(operator, ast.In) else Not(Has(name, value))
         case ast.Name(name), _, _ if type(operator) in _OPERATORS:
             return Compare(name, _OPERATORS[type(operator)], _value(right))
         case _, _, ast.Name(name) if type(operator) in _OPERATORS:

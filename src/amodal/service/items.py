@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from amodal.codes import BinaryCodes, Embeddings
 from amodal.data import Dataset, Observations
 from amodal.data.labels import Labels
-from amodal.entries import SEPARATOR, of_items
+from amodal.entries import of_items
 from amodal.errors import AmodalError, DataError, MethodError, ShapeError, UsageError, nearest
 from amodal.index import Entry
 from amodal.service.generation import Generation
@@ -55,7 +55,7 @@ def show(generation: Generation, item: Known, imagined: Imagined | None) -> Show
     return Shown(
         id=item.id,
         parts=[_part(generation, item.id, one.attributes) for one in item.entries],
-        labels=str(first["labels"]).split(SEPARATOR) if first["labels"] else [],
+        labels=list(first["labels"] or ()),
         attributes={name: first[name] for name in _columns(generation)},
         lacks=[name for name in generation.widths() if name not in here],
         imagined=imagined,

@@ -114,6 +114,7 @@ Scalar = (
 )
 Compared = Annotated[
     dict[Literal["==", "!=", "<", "<=", ">", ">="], Scalar]
+    | dict[Literal["has"], Name | Annotated[list[Name], Field(min_length=1, max_length=100)]]
     | dict[Literal["in"], Annotated[list[Scalar], Field(max_length=10_000)]],
     Field(min_length=1),
 ]

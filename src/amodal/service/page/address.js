@@ -27,7 +27,10 @@ export function write(state) {
 /** The filter of a search as the service takes it, given the type of each field; undefined if there is none. */
 export function where(state, types) {
   const conditions = {};
-  for (const [field, values] of state.is) conditions[field] = values.map((value) => (types[field] === "bool" ? value === "true" : value));
+  for (const [field, values] of state.is) {
+    const wanted = values.map((value) => (types[field] === "bool" ? value === "true" : value));
+    conditions[field] = types[field] === "texts" ? { has: wanted } : wanted;
+  }
   for (const bound in BOUNDS)
     for (const [field, value] of state[bound]) conditions[field] = { ...conditions[field], [BOUNDS[bound]]: Number(value) };
   return Object.keys(conditions).length ? conditions : undefined;

@@ -162,11 +162,12 @@ function learn(state, matches) {
   if (seen.base !== base) seen = { base, results: 0, fields: new Map() };
   seen.results = Math.max(seen.results, matches.length);
   for (const { labels, attributes } of matches) {
-    const said = { ...(labels.length ? { labels: labels.join("\u001f") } : {}), ...attributes };
-    for (const [field, value] of Object.entries(said)) {
-      if (typeof value !== "string" && typeof value !== "boolean") continue;
-      if (!seen.fields.has(field)) seen.fields.set(field, new Set());
-      seen.fields.get(field).add(`${value}`);
+    for (const [field, said] of Object.entries({ labels, ...attributes })) {
+      for (const value of Array.isArray(said) ? said : [said]) {
+        if (typeof value !== "string" && typeof value !== "boolean") continue;
+        if (!seen.fields.has(field)) seen.fields.set(field, new Set());
+        seen.fields.get(field).add(`${value}`);
+      }
     }
   }
 }

@@ -109,7 +109,7 @@ export function chips(fields, state) {
         el(
           "button",
           { type: "button", class: "chip", "aria-pressed": `${state.is.get(field)?.includes(value) ?? false}`, "data-field": field, "data-value": value },
-          value.replaceAll("\u001f", ", "),
+          value,
         ),
       ),
     ),
