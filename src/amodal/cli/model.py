@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -268,8 +268,9 @@ def search(
                       json=json)  # fmt: skip
         return
     assert model is not None  # noqa: S101 - just checked
+    query: dict[str, Any] = {asked: content}
     with _open(model) as shop:
-        matches = shop.search(k=k, into=into, where=where, radius=radius, **{asked: content})
+        matches = shop.search(k=k, into=into, where=where, radius=radius, **query)
         whys = _explained(shop, asked, content, matches) if explain is not None else []
     pages = {"page": html, "why": explain}
     if html is not None:

@@ -24,7 +24,8 @@ from amodal.reranking.fragments import STORED, FragmentStore
 from amodal.reranking.why import Why
 
 if TYPE_CHECKING:
-    from amodal.methods.matching import Fragments, Matcher
+    from amodal.methods.matching import Matcher
+    from amodal.methods.matching.tiles import Fragments
     from amodal.training import Training
 
 __all__ = ["Reranker"]
