@@ -126,5 +126,5 @@ def test_what_is_no_matcher_or_has_no_parts_is_refused(catalogue):
 def test_a_damaged_folder_is_named(cascade, tmp_path):
     cascade.save(tmp_path / "shop")
     (tmp_path / "shop" / "reranker" / "fragments.sqlite").unlink()
-    with pytest.raises(DataError, match="fragments.sqlite is missing"):
+    with pytest.raises(DataError, match=r"fragments\.sqlite is missing"):
         amodal.Retriever.load(tmp_path / "shop")

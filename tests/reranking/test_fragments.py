@@ -43,7 +43,7 @@ def test_put_again_replaces_and_delete_forgets(tmp_path):
     store.close()
     again = FragmentStore(tmp_path / "f.sqlite", readonly=True)
     assert len(again) == 1
-    with pytest.raises(DataError, match="f.sqlite"):
+    with pytest.raises(DataError, match=r"f\.sqlite"):
         again.delete(["b"])
 
 
