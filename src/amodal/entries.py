@@ -11,15 +11,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from amodal.codes import BinaryCodes, Codes
+from amodal.codes import BinaryCodes, Codes, Embeddings
 from amodal.data import Dataset
 from amodal.encoders import distinct_content
 from amodal.errors import DataError, UsageError
-from amodal.index import Field, Hits, Index, IndexSpec, Where, id_of
+from amodal.index import Entry, Field, Hits, Index, IndexSpec, Where, id_of
 from amodal.index.spec import ATTRIBUTE_TYPES
 from amodal.methods import Method
 
-__all__ = ["Entries", "Match", "columns_of", "entries_of", "nearest_items", "of_items", "spec_for"]
+__all__ = [
+    "Entries",
+    "Match",
+    "codes_of",
+    "columns_of",
+    "entries_of",
+    "first_of",
+    "match_of",
+    "nearest_items",
+    "of_items",
+    "spec_for",
+]
 
 OWN = {"item": "str", "modality": "str", "number": "int", "content": "str", "labels": "texts", "split": "str"}
 BATCH = 4096
@@ -39,6 +50,7 @@ class Match:
         labels: Names of its classes, if known.
         attributes: Its further columns; None where it has no value.
         number: Which of the item's observations of that modality it was, from 0.
+        score: A matcher's score, higher is more similar, where answers were re-ranked and the item could be scored.
     """
 
     item: str
@@ -48,6 +60,7 @@ class Match:
     labels: tuple[str, ...]
     attributes: dict[str, Any]
     number: int = 0
+    score: float | None = None
 
     @property
     def place(self) -> tuple[float, int]:
@@ -153,6 +166,29 @@ def of_items(index: Index, items: Sequence[str], modality: str | None = None) ->
     return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
+def codes_of(index: Index, item: str) -> Codes:
+    """The codes of all entries of an item.
+
+    Args:
+        index: Entries.
+        item: Its id.
+
+    Raises:
+        DataError: If it is not there.
+    """
+    vectors = [entry.vector for entry in index.get(of_items(index, [item])) if entry is not None]
+    if not vectors:
+        raise DataError(f'no item "{item}" is indexed.')
+    stacked = np.stack(vectors)
+    return BinaryCodes(stacked, index.spec.bits) if index.spec.bits else Embeddings(stacked)
+
+
+def first_of(index: Index, item: str, modality: str) -> Match | None:
+    """The first observation of an item in one modality, at distance 0; None if it is not there."""
+    found = [entry for entry in index.get(of_items(index, [item], modality)) if entry is not None]
+    return match_of(min(found, key=lambda entry: int(entry.attributes["number"] or 0)), 0.0) if found else None
+
+
 def nearest_items(
     index: Index,
     codes: Codes,
@@ -215,18 +251,26 @@ def _items(
             if entry is not None and (item := str(entry.attributes["item"])) not in passed:
                 passed.add(item)
                 if (distances[entry.id], entry.id) > start:
-                    matches.append(_match(item, distances[entry.id], entry.attributes))
+                    matches.append(match_of(entry, distances[entry.id]))
                     if len(matches) == k:
                         return matches
         begin, end = end, 2 * end
     return matches
 
 
-def _match(item: str, distance: float, attributes: Mapping[str, Any]) -> Match:
-    labels = attributes["labels"] or ()
-    further = {name: value for name, value in attributes.items() if name not in OWN}
-    number = int(attributes["number"])
-    return Match(item, distance, str(attributes["modality"]), attributes["content"], labels, further, number)
+def match_of(entry: Entry, distance: float) -> Match:
+    """An entry as an answer.
+
+    Args:
+        entry: As the index gives it.
+        distance: How far it is.
+    """
+    facts: Mapping[str, Any] = entry.attributes
+    labels = facts["labels"] or ()
+    further = {name: value for name, value in facts.items() if name not in OWN}
+    return Match(
+        str(facts["item"]), distance, str(facts["modality"]), facts["content"], labels, further, int(facts["number"])
+    )
 
 
 def _key(item: str, modality: str, number: int) -> str:
