@@ -23,6 +23,7 @@ from amodal.losses.invariance import (
 from amodal.losses.labels import label_nll
 from amodal.losses.likelihood import pair_likelihood
 from amodal.losses.margin import margin_distance
+from amodal.losses.matching import matching_hinge, pair_contrast, preference
 from amodal.losses.prototypes import margin_scores, prototype_scores, squared_distance
 from amodal.losses.proxies import proxy_anchor
 from amodal.losses.relations import jaccard, propagated, share_label, share_probability
@@ -53,8 +54,11 @@ __all__ = [
     "least_squares_fooling",
     "margin_distance",
     "margin_scores",
+    "matching_hinge",
     "nt_xent",
+    "pair_contrast",
     "pair_likelihood",
+    "preference",
     "propagated",
     "prototype_scores",
     "proxy_anchor",
