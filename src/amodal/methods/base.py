@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import permutations
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -233,7 +233,10 @@ class Method(ABC):
                 f'no training item has the modality "{missing[0]}". Leave it out, or give items that have it.'
             )
         if len(present) < 2:
-            raise MethodError(f"{self.card.slug} needs at least two modalities; the data have {', '.join(present)}.")
+            raise MethodError(
+                f"{self.card.slug} needs at least two modalities; the data have {', '.join(present) or 'none'}. No "
+                "registered method learns from one: encode it with an encoder and search its vectors, or add a second."
+            )
         for name in present:
             if data[name].raw:
                 raise DataError(
@@ -257,12 +260,29 @@ class Method(ABC):
             self._check_pairs(data)
 
     def _check_pairs(self, data: Dataset) -> None:
+        labelled = data.labels is not None and bool((data.labels.known & (data.labels.per_row > 0)).any())
         if not (data.presence().sum(axis=1) > 1).any():
-            raise MethodError(f"{self.card.slug} learns from pairs, and no item has two modalities.")
+            able = self._others(lambda card: card.needs_pairs != "yes" and (labelled or not card.needs_labels))
+            raise MethodError(
+                f"{self.card.slug} learns from pairs, and no item has two modalities. Give some items that have both; "
+                f"without pairs{' and labels' * (not labelled)}, these could learn: {able}."
+            )
+
+    def _others(self, able: Callable[[Card], bool]) -> str:
+        """Slugs of registered methods on observations of the same kind whose card fits."""
+        from amodal.methods.registry import get, names
+
+        cards = [get(slug).card for slug in names()]
+        return ", ".join(c.slug for c in cards if set(c.takes) & set(self.card.takes) and able(c)) or "none"
 
     def _check_labels(self, data: Dataset) -> None:
         if data.labels is None or not (data.labels.known & (data.labels.per_row > 0)).any():
-            raise MethodError(f"{self.card.slug} learns from labels, and no item has any. See: amodal list methods.")
+            paired = bool((data.presence().sum(axis=1) > 1).any())
+            able = self._others(lambda card: not card.needs_labels and (paired or card.needs_pairs != "yes"))
+            raise MethodError(
+                f"{self.card.slug} learns from labels, and no item has any. Give labels for some items; without "
+                f"labels{' and pairs' * (not paired)}, these could learn: {able}."
+            )
         seen = np.asarray(data.labels.matrix[data.labels.known & data.presence().any(axis=1)].sum(axis=0)).ravel()
         if (seen == 0).any():
             name = data.labels.names[int(np.flatnonzero(seen == 0)[0])]
