@@ -43,12 +43,12 @@ def prototype_scores(z: Tensor, prototypes: Tensor, temperature: float) -> Tenso
         Shape (m, c).
 
     Paper: Zeng et al., PAN, SIGIR 2021, as its first author restates it; Yang et al., CVPR 2018 (DCE).
-    Reference code: none of PAN; zhixiongz/CLIP4CMR, a restatement (read, not used).
+    Reference code: none of PAN; zhixiongz/CLIP4CMR restates it (not used).
 
     Example:
         >>> import torch
-        >>> prototype_scores(torch.tensor([[1.0, 0.0]]), torch.eye(2), temperature=2.0).tolist()
-        [[0.0, -1.0]]
+        >>> prototype_scores(torch.zeros(1, 2), torch.eye(2), temperature=2.0).tolist()
+        [[-0.5, -0.5]]
     """
     return -squared_distance(z, prototypes) / temperature
 
@@ -71,7 +71,7 @@ def margin_scores(cosine: Tensor, labels: Tensor, scale: float, intra: float, in
     Returns:
         Shape (m, c).
 
-    Paper: Zeng et al., MCCN, ACM MM 2021: a reading of its abstract; the margin is that of CosFace, CVPR 2018.
+    Paper: Zeng et al., MCCN, ACM MM 2021: a reading of its abstract; margins as in CosFace, CVPR 2018.
     Reference code: no reference implementation.
 
     Example:

@@ -15,7 +15,7 @@ from amodal.methods.embedding.transport import transport_plan
 from amodal.training import Batches
 from tests.methods.embedding.before_learning import drawn, latent, one_batch, taught
 
-QUICK = {"dim": 16, "hidden": 32, "dropout": 0.0, "epochs": 20, "batch_size": 32, "rate": 0.01}
+QUICK = {"dim": 16, "hidden": 32, "dropout": 0.0, "epochs": 20, "batch_size": 32, "rate": 0.01, "scale": 16.0}
 
 
 def make(**params):

@@ -81,7 +81,7 @@ class MCCN(ClassEmbed):
         slug="mccn",
         name="MCCN",
         summary="Clusters with margins for all modalities; missing sides generated over a graph of the batch.",
-        paper="Zeng, Sun, Mao: MCCN: Multimodal Coordinated Clustering Network for Large-scale Cross-modal Retrieval, "
+        paper="Zeng et al.: MCCN: Multimodal Coordinated Clustering Network for Large-scale Cross-modal Retrieval, "
         "ACM MM 2021",
         url="https://doi.org/10.1145/3474085.3475670",
         family="embedding",
@@ -92,12 +92,15 @@ class MCCN(ClassEmbed):
         fills=FILLS,
         checked="losses against loops; closed forms and limits of every part; marginals of transport; no table",
         departures=(
-            "all formulas are ours, from the abstract and what is said of it: neither full text nor code could be had",
+            "all formulas and constants are ours, from the abstract: neither full text nor code could be had",
             "embeddings are those before the graph, which needs companions; a test sees that they have none",
             "nodes, prototypes and generated sides count by their directions alone: z has unit length in the graph",
             "in attention a linear form of each node stands for that of its query and key, which can say no more",
             "generated are the sides that are missing, of items whose class is known",
-            "an offset for each class where items have several labels",
+            "scale 8 for 16: better on validation parts (wikipedia .238 for .232, corel5k .421 for .402; one seed)",
+            "of several labels the likelihood is a sum over classes, with an offset for each",
+            "encoders of one hidden layer (512) without ReLU after the last",
+            "embedding='semantic' is ours, and better on validation parts by .03 to .05; the reading ranks by z",
         ),
         reference_code="no reference implementation",
         reconstruction=True,
@@ -109,6 +112,7 @@ class MCCN(ClassEmbed):
         "generate": (0.0, 0.5, 1.0),
         "align": (0.0, 0.1, 1.0),
         "tau": (0.05, 0.1, 0.3),
+        "embedding": EMBEDDINGS,
         "dropout": (0.1, 0.3, 0.5),
         "rate": (3e-4, 1e-3, 3e-3),
     }
@@ -121,7 +125,7 @@ class MCCN(ClassEmbed):
         dim: int = 512,
         hidden: int = 512,
         dropout: float = 0.5,
-        scale: float = 16.0,
+        scale: float = 8.0,
         intra: float = 0.1,
         inter: float = 0.1,
         generate: float = 0.5,
