@@ -113,7 +113,7 @@ class DAVAE(Translating):
             "generated sides pass no gradient to the decoder that made them, nor through it",
             "the Bernoulli likelihood is of whether a feature is there, over twice the entropy of how often each is, "
             "so that knowing nothing costs 1/2 as in the Gaussian one",
-            "20 epochs, as 40 were worse on validation items (corel5k, one seed: .38 for .39); warm-ups are shorter too",
+            "20 epochs, as 40 were worse on validation items (corel5k, one seed: .38 for .39); shorter warm-ups",
             "one scale for all features of a modality, and a root where none is negative",
         ),
         reference_code="no reference implementation",
