@@ -138,9 +138,9 @@ def score_rows(
     codes = [method.encode_table(table, name) for table, name in zip(tables, modalities, strict=True)]
     a, b = codes[0][one], codes[1][other]
     if isinstance(a, BinaryCodes) and isinstance(b, BinaryCodes):
-        return -np.bitwise_count(a.packed ^ b.packed).sum(axis=1, dtype=np.float64)
+        return np.asarray(-np.bitwise_count(a.packed ^ b.packed).sum(axis=1, dtype=np.float64))
     a, b = cast(Embeddings, a), cast(Embeddings, b)
-    return np.einsum("kd,kd->k", a.vectors.astype(np.float64), b.vectors.astype(np.float64))
+    return np.asarray(np.einsum("kd,kd->k", a.vectors.astype(np.float64), b.vectors.astype(np.float64)))
 
 
 def agreement(
