@@ -158,10 +158,10 @@ class DualEncoder(FeatureMethod):
         checked="loss against a loop over pairs; at the start, equality with the canonical correlations",
         departures=(
             "heads on ready features; whole networks are trained through amodal.methods.end_to_end",
-            "starts at regularised canonical correlations of the pairs; the paper starts at random. rSum on the dev split "
-            "of flickr8k, one seed: 289 against 263, with a tenth of the pairs 170 before learning",
-            "what has no partner keeps the neighbours that it has at the start, with a tenth of the pairs 180 against 147 "
-            "(one seed); the paper has nothing without partner",
+            "starts at regularised canonical correlations of the pairs; the paper starts at random. rSum on the dev "
+            "split of flickr8k, one seed: 289 against 263; with a tenth of the pairs it starts at 170",
+            "what has no partner keeps the neighbours that it has at the start: with a tenth of the pairs 180 against "
+            "147 without (one seed)",
             "parts are pooled by a learned query, padding left out",
         ),
         reference_code="openai/CLIP, MIT; read, not used",
