@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from amodal.data import hold_out, incomplete, read, toy
+from amodal.data import cue_directions, hold_out, incomplete, plant_directions, read, toy
 from amodal.errors import UsageError
 from amodal.losses import factorisation, kernel, proxy_anchor
 from amodal.methods import get
@@ -50,7 +50,7 @@ def test_single_alone_is_proxy_anchor_per_modality():
     method = only("single", scale=12.0, margin=0.2)
     batch = drawn(method, data)
     losses = method.step(batch, LATE)
-    assert losses.keys() == {"loss", "single"}
+    assert losses.keys() == {"loss", "single", "calibration"}
     expected = 0.0
     for k, name in enumerate(data.names):
         rows = data[name].item[data.labels.known[data[name].item]]
@@ -58,7 +58,7 @@ def test_single_alone_is_proxy_anchor_per_modality():
         cosine = kernel(method.network_.latent(x, k), method.network_.proxies[k])
         labels = torch.from_numpy(data.labels.dense(rows))
         expected += proxy_anchor(cosine, labels, scale=12.0, margin=0.2).item()
-    assert losses["loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert losses["single"].item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -108,7 +108,7 @@ def test_intervention_rises_and_is_passed_over_without_a_second_modality():
     batch = drawn(method, data)
     for epoch, share in ((1, np.exp(-3.2)), (5, 1.0), (LATE, 1.0)):
         losses = method.step(batch, epoch)
-        weight = (losses["loss"] - losses["hybrid"]) / losses["intervention"]
+        weight = (losses["loss"] - losses["hybrid"] - losses["calibration"]) / losses["intervention"]
         assert weight.item() == pytest.approx(2.0 * share, rel=1e-3)
     one = Batches(data.keep(np.tile([True, False], (40, 1))), 40, 0).gather(np.arange(40))
     assert method.step(one, LATE)["intervention"].item() == 0
@@ -131,7 +131,7 @@ def test_mask_opens_after_five_epochs():
     method = only("single", "mask")
     batch = drawn(method, toy(40, classes=3, seed=1))
     assert "parts" not in method.step(batch, 4)
-    assert method.step(batch, 5).keys() == {"loss", "single", "parts", "masker", "bias"}
+    assert method.step(batch, 5).keys() == {"loss", "single", "parts", "masker", "bias", "calibration"}
 
 
 def test_who_learns_from_what():
@@ -146,6 +146,7 @@ def test_who_learns_from_what():
     assert gradients(method, batch, "masker") == {"masker"}
     assert gradients(method, batch, "bias") == encoders | {"judges"}
     assert gradients(method, batch, "reconstruction") == encoders | {"decoder"}
+    assert gradients(method, batch, "calibration") == {"slope", "offset"}
 
 
 def test_first_epoch_teaches_proxies_only():
@@ -153,7 +154,7 @@ def test_first_epoch_teaches_proxies_only():
     batch = drawn(method, toy(40, classes=3, seed=1))
     method.step(batch, 0)["loss"].backward()
     taught = {n.split(".")[0] for n, p in method.network_.named_parameters() if p.grad is not None and p.grad.any()}
-    assert taught == {"proxies", "free", "decoder"}
+    assert taught == {"proxies", "free", "decoder", "slope", "offset"}
 
 
 def test_reversed_gradient():
@@ -206,7 +207,8 @@ def test_semantic_embedding_says_how_probably_two_items_share_a_class():
     for k, name in enumerate(data.names):
         x = torch.from_numpy(data[name].read())
         with torch.no_grad():
-            p.append(torch.softmax(8 * kernel(network.latent(x, k), network.free), dim=1).numpy())
+            scores = network.slope * kernel(network.latent(x, k), network.free) + network.offset
+            p.append(torch.softmax(scores, dim=1).numpy())
         vectors.append(method.encode(x, name).vectors)
     np.testing.assert_allclose(vectors[0] @ vectors[1].T, p[0] @ p[1].T, atol=1e-5)
 
@@ -266,6 +268,26 @@ def test_wrong_arguments_are_sentences():
             get("ciim").create(**QUICK, **wrong).fit(data)
     with pytest.raises(UsageError, match="set one of them"):
         only("intervention", "reconstruction").fit(data)
+
+
+def test_what_environments_given_shift_is_erased():
+    data = plant_directions(in_halves(), {"train": 0.9, "test": 0.1}, {"image": 4.0}, seed=3)
+    train = data.part("train")
+    method = get("ciim").create(**QUICK | {"epochs": 1}, environment="cue").fit(train)
+    shift = cue_directions(in_halves(), "image", seed=3)
+    shift = shift - shift.mean(axis=0)
+    x = data["image"].read()[:5]
+    moved = [
+        method.network_.erase[0](torch.from_numpy((x + step).astype(np.float32))) for step in (0 * shift[0], shift[0])
+    ]
+    assert (moved[0] - moved[1]).norm() < 0.5 * np.linalg.norm(shift[0]) * len(x) ** 0.5
+    with pytest.raises(UsageError, match='"cue"'):
+        get("ciim").create(**QUICK, environment="cues").fit(train)
+
+
+def in_halves():
+    data = toy(400, {"image": 40, "text": 12}, classes=4, seed=1)
+    return replace(data, split=np.where(np.arange(400) % 2, "test", "train"))
 
 
 @pytest.mark.skipif("AMODAL_DATA" not in os.environ, reason="AMODAL_DATA is not set")

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
 
+from amodal.methods.embedding.cues import Erasure
 from amodal.methods.embedding.feature_embed import EmbedNetwork
 
 __all__ = ["CIIMNetwork", "Statistics", "reversed_gradient", "swapped", "top_gate"]
@@ -18,6 +19,8 @@ Statistics = tuple[Tensor, Tensor]
 
 #: Softness of the gradient of ``top_gate``, and share of hidden units of the masker left out. CIRL: .5 and .5.
 TAU, DROPOUT = 0.5, 0.5
+#: Factor of cosines in the scores of classes, to begin with.
+SLOPE = 8.0
 
 
 class CIIMNetwork(EmbedNetwork):
@@ -38,6 +41,9 @@ class CIIMNetwork(EmbedNetwork):
         judges: Two classifiers of the modality: of the causal part, and of the rest.
         decoder: Latent features from the causal part and the statistics of a modality.
         reach: Squared length of the longest semantic embedding that is expected; see ``share_vectors``.
+        erase: What takes cues out of the features of each modality.
+        slope: Factor of the cosine with a hybrid proxy in the score of its class, shape (c,).
+        offset: What is added, shape (c,).
     """
 
     reach: Tensor
@@ -68,6 +74,9 @@ class CIIMNetwork(EmbedNetwork):
             nn.LayerNorm(dim, elementwise_affine=False),
         )
         self.judges = nn.ModuleList([nn.Linear(dim, len(dims)) for _ in range(2)])
+        self.erase = nn.ModuleList([Erasure(width, classes) for width in dims])
+        self.slope = nn.Parameter(torch.full((classes,), SLOPE))
+        self.offset = nn.Parameter(torch.zeros(classes))
         self.decoder = nn.Sequential(nn.Linear(3 * dim, dim), nn.ReLU(), nn.Linear(dim, dim))
 
     @property
@@ -82,9 +91,13 @@ class CIIMNetwork(EmbedNetwork):
     def latent(self, x: Tensor, modality: int) -> Tensor:
         """Features of one modality, by its position, in the common space; shape (m, e)."""
         encoder = self.encoder[modality]
-        scaled = self.drop_input(encoder.standardise(x))  # type: ignore[operator]
+        scaled = self.drop_input(self.erase[modality](encoder.standardise(x)))  # type: ignore[operator]
         out: Tensor = self.project[modality](encoder.layers(scaled))  # type: ignore[operator]
         return out
+
+    def scores(self, cosine: Tensor) -> Tensor:
+        """Logits of the classes, from cosines with hybrid proxies, shape (m, c)."""
+        return self.slope * cosine + self.offset
 
     def mask(self, z: Tensor, count: int) -> Tensor:
         """Which of the latent features are causal, 0 or 1, shape (m, e); drawn in training, the top ones else."""

@@ -1,0 +1,146 @@
+"""Cues that go with a class in the training data only: shifts of the features by environment, and their removal.
+
+An environment shifts features: x = a_(class) + d_(environment) + rest. What lies along the shifts tells classes only as
+long as environments go with classes, so it is erased. Environments are an attribute of the training items, or guessed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from amodal.data import Dataset
+from amodal.errors import UsageError, nearest
+
+__all__ = ["Erasure", "environment_shifts", "guessed_environments"]
+
+#: Most rows that shifts are measured on.
+MOST = 4096
+#: Strengths of ridge regression to choose from by leave-one-out error, relative to the mean square of all rows.
+STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+#: A guess counts if it agrees with more than this share of labels, and features tell this share of the rest of it.
+AGREES, CERTAIN = 0.5, 0.4
+
+Array = NDArray[np.float64]
+
+
+class Erasure(nn.Module):
+    """x without its part along a few directions; all of x until it was fitted.
+
+    Args:
+        dim: Width of the features.
+        most: Largest number of directions.
+
+    Attributes:
+        directions: Orthonormal rows, then rows of zeros, shape (most, dim).
+    """
+
+    directions: Tensor
+
+    def __init__(self, dim: int, most: int) -> None:
+        super().__init__()
+        self.register_buffer("directions", torch.zeros(most, dim))
+
+    def fit(self, data: Dataset, modality: str, scale: nn.Module, environment: str | None, seed: int) -> None:
+        """Measure the shifts of one modality.
+
+        Args:
+            data: Training items with labels.
+            modality: Its name.
+            scale: What features go through first.
+            environment: Attribute that names the environment of an item ("" if unknown), or None to guess.
+            seed: Of the rows that are looked at.
+
+        Raises:
+            UsageError: If the data have no such attribute.
+        """
+        assert data.labels is not None  # noqa: S101 - checked by fit
+        if environment is not None and environment not in data.attributes:
+            raise UsageError(nearest(environment, data.attributes, what="attribute of the data"))
+        table, labels = data[modality], data.labels
+        rows = np.flatnonzero((labels.known & (labels.per_row > 0))[table.item])
+        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
+        items = table.item[rows]
+        with torch.no_grad():
+            x = scale(torch.from_numpy(table.read(rows))).double().numpy()
+        y = labels.dense(items).astype(np.float64)
+        groups = guessed_environments(x, y) if environment is None else _one_hot(data.attributes[environment][items])
+        self.directions.zero_()
+        if groups is not None:
+            shifts = environment_shifts(x, y, groups)
+            _, lengths, axes = np.linalg.svd(shifts - shifts.mean(axis=0), full_matrices=False)
+            kept = axes[lengths > 1e-6 * max(lengths[0], 1e-12)][: min(len(self.directions), len(shifts) - 1)]
+            self.directions[: len(kept)] = torch.from_numpy(kept).float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape of ``x``."""
+        return x - (x @ self.directions.T) @ self.directions
+
+
+def environment_shifts(x: Array, y: Array, groups: Array) -> Array:
+    """Shifts d of the least squares fit x = y a + groups d, with a square penalty of one row's weight on d.
+
+    Args:
+        x: Features, shape (n, d).
+        y: Labels, multi-hot, shape (n, c).
+        groups: Environments, one-hot or zeros where unknown, shape (n, K).
+
+    Returns:
+        Shape (K, d).
+    """
+    both = np.hstack([y, groups])
+    penalty = np.diag(np.r_[np.full(y.shape[1], 1e-3), np.ones(groups.shape[1])])
+    shifts: Array = np.linalg.solve(both.T @ both + penalty, both.T @ x)[y.shape[1] :]
+    return shifts
+
+
+def guessed_environments(x: Array, y: Array) -> Array | None:
+    """Which class each item looks like, if what makes it look so stands out within the classes; else None.
+
+    An item looks like the class that ridge regression on all others gives it. Where a cue decides that, the looks of
+    items that do *not* look like their class are as certain as those of the others, and features tell them within
+    each class; where content decides, such items lie between the classes, and features tell little.
+
+    Args:
+        x: Features, shape (n, d).
+        y: Labels, multi-hot, shape (n, c); with several in a row nothing is guessed.
+
+    Returns:
+        One-hot, shape (n, c), or None.
+    """
+    if (y.sum(axis=1) != 1).any() or len(y) < 3:
+        return None
+    seen = _left_out(x - x.mean(axis=0), y - y.mean(axis=0)) + y.mean(axis=0)
+    looks = np.eye(y.shape[1])[seen.argmax(axis=1)]
+    within = [v - y @ (y.T @ v / np.maximum(y.sum(axis=0), 1)[:, None]) for v in (x, looks)]
+    spread = float((within[1] ** 2).sum())
+    if (looks * y).sum() <= AGREES * len(y) or spread == 0:
+        return None
+    told = 1 - float(((_left_out(*within) - within[1]) ** 2).sum()) / spread
+    return looks if told > CERTAIN else None
+
+
+def _left_out(x: Array, y: Array) -> Array:
+    """Predictions of each row by ridge regression on the others, at the strength with the least error, (n, c)."""
+    wide = x.shape[1] > len(x)
+    values, axes = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    keep = values > 1e-9 * values[-1]
+    values, axes = values[keep], axes[:, keep]
+    scores = axes if wide else x @ axes / np.sqrt(values)
+    found: tuple[float, Array] | None = None
+    for strength in STRENGTHS:
+        shrunk = scores * (values / (values + strength * values.sum() / len(x)))
+        own = (shrunk * scores).sum(axis=1, keepdims=True)
+        predicted = (shrunk @ (scores.T @ y) - own * y) / np.maximum(1 - own, 1e-6)
+        error = float(((predicted - y) ** 2).sum())
+        if found is None or error < found[0]:
+            found = error, predicted
+    assert found is not None  # noqa: S101 - there are strengths
+    return found[1]
+
+
+def _one_hot(names: NDArray[np.str_]) -> Array:
+    known = np.unique(names[names != ""])
+    return np.asarray(names[:, None] == known[None, :], dtype=np.float64)
