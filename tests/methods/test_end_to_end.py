@@ -168,3 +168,47 @@ def test_a_broken_picture_is_named_before_training_begins(items, tmp_path):
     spoiled = Dataset(items.ids, {"image": table, "text": items["text"]}, items.labels)
     with pytest.raises(DataError, match=r"item .*bad\.png"):
         fit(spoiled)
+
+
+class Grid(nn.Module):
+    """Four regions of a picture, one of each quarter."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Conv2d(3, 8, 5, stride=3)
+
+    def forward(self, x):
+        return nn.functional.adaptive_avg_pool2d(self.look(x).relu(), 2).flatten(2).transpose(1, 2)
+
+
+class Spelling(nn.Module):
+    """A vector for each of three words."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(64, 8)
+
+    def forward(self, x):
+        return self.table(x)
+
+
+@pytest.mark.parametrize("slug", ["scan", "sgraf", "causmatch", "dual_encoder"])
+def test_what_compares_parts_learns_from_pictures_and_words_themselves(items, slug):
+    torch.manual_seed(2)
+    letters = lambda text: torch.tensor([sum(map(ord, word)) % 64 for word in text.split()])  # noqa: E731
+    backbones = {
+        "image": ModuleEncoder(Grid(), dim=8, size=16, length=4),
+        "text": ModuleEncoder(Spelling(), dim=8, kind="text", prepare=letters, length=3),
+    }
+    before = {name: one.fingerprint for name, one in backbones.items()}
+    small = {"epochs": 2, "width": 16} if slug != "dual_encoder" else {"epochs": 2}
+    method = get(slug).create(batch_size=16, **small)
+    tuned = fit_end_to_end(method, items, backbones, rate=1e-2)
+    assert all(tuned[name].fingerprint != before[name] for name in backbones)  # both have learned
+    parts = encode_dataset(items, tuned)
+    assert parts["image"].store.shape[1:] == (4, 8)
+    if slug != "dual_encoder":
+        scores = method.score(parts["image"].read([0, 1]), parts["text"].read([0, 1, 2]), modalities=("image", "text"))
+        assert scores.shape == (2, 3) and np.isfinite(scores).all()
+    else:
+        assert len(method.encode_table(parts["image"], "image")) == len(parts["image"])

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 import amodal
+from amodal.encoders import get as encoder
 from amodal.errors import DataError, UsageError
 from amodal.methods import get
 from amodal.reranking import Reranker
+from tests.encoders import tiny_models
+from tests.methods.matching.planted import planted
 
 QUICK = {"epochs": 3, "width": 32, "batch_size": 16}
 WORDS_ONLY = [f"p{k}" for k in range(1, 32, 4)]
@@ -128,3 +131,33 @@ def test_a_damaged_folder_is_named(cascade, tmp_path):
     (tmp_path / "shop" / "reranker" / "fragments.sqlite").unlink()
     with pytest.raises(DataError, match=r"fragments\.sqlite is missing"):
         amodal.Retriever.load(tmp_path / "shop")
+
+
+def test_a_matcher_may_learn_from_the_pictures_themselves(catalogue, tmp_path):
+    folder = tiny_models.vit(tmp_path / "vit")
+    reranker = Reranker(
+        get("scan").create(**{**QUICK, "epochs": 1}), backbones={"image": f"hf:{folder}@2x2"}, backbone_rate=1e-3
+    )
+    start = encoder(f"hf:{folder}@2x2").fingerprint
+    shop = amodal.Retriever("dch", bits=16, anchors=20, rerank=reranker).fit(catalogue)
+    assert shop.reranker.encoders_["image"].fingerprint != start
+    assert shop.explain("p12", text="a red circle").attention.shape == (3, 4)
+    shop.save(tmp_path / "shop")
+    with amodal.Retriever.load(tmp_path / "shop", readonly=True) as again:
+        found = [[(m.item, m.score) for m in one.search(text="a red circle")] for one in (shop, again)]
+        assert found[0] == found[1]
+
+
+def test_bare_parts_are_recalled_by_a_dual_encoder_and_scored_as_they_are(tmp_path):
+    items = planted(60)
+    reranker = Reranker(get("scan").create(**QUICK), top=30)
+    shop = amodal.Retriever("dual_encoder", epochs=2, dim=16, rerank=reranker).fit(items)
+    row = 7
+    words = items["text"].read(np.flatnonzero(items["text"].item == row)[:1])[0]
+    found = shop.search(text=words, k=5, into="image")
+    assert len(found) == 5 and found == sorted(found, key=lambda match: -match.score)
+    with pytest.raises(UsageError, match="texts and pictures themselves"):
+        shop.explain(found[0].item, text=words)
+    shop.save(tmp_path / "shop")
+    with amodal.Retriever.load(tmp_path / "shop", readonly=True) as again:
+        assert [match.item for match in again.search(text=words, k=5, into="image")] == [m.item for m in found]

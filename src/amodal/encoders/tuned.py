@@ -28,13 +28,14 @@ class ModuleEncoder(NetworkEncoder):
     """A torch module of one's own as an encoder.
 
     Args:
-        module: From a batch of prepared content, shape (k, ...), to features (k, dim).
+        module: From a batch of prepared content, shape (k, ...), to features (k, dim), or to parts (k, length, dim).
         dim: Width of its features.
         kind: "picture" or "text".
         prepare: One piece of content to the module's input, without a batch axis. By default a picture becomes RGB of
             ``size`` x ``size`` pixels, (3, size, size), scaled to [-1, 1]; texts have no default.
         size: Side of the pictures of the default preparation.
         name: Stands in records; the module itself cannot be opened by it again.
+        length: Number of parts; 0 if it gives one vector.
 
     Raises:
         UsageError: If texts come without ``prepare``.
@@ -49,11 +50,13 @@ class ModuleEncoder(NetworkEncoder):
         prepare: Callable[[Any], Tensor] | None = None,
         size: int = 224,
         name: str = "module",
+        length: int = 0,
     ) -> None:
         super().__init__()
         if kind != "picture" and prepare is None:
             raise UsageError(f"a module that takes {kind} needs prepare: a function from one {kind} to a tensor.")
         self.module, self.dim, self.kind, self.name = module, dim, kind, name
+        self.length = length
         self._prepare, self._size = prepare, size
 
     @cached_property
@@ -76,7 +79,7 @@ class ModuleEncoder(NetworkEncoder):
         return torch.from_numpy(scaled).permute(2, 0, 1)  # (height, width, 3) -> (3, height, width)
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
-        """Features of k prepared inputs, shape (k, dim)."""
+        """Features of k prepared inputs, shape (k, dim) or (k, length, dim)."""
         import torch
 
         features: Tensor = self.module(torch.stack(inputs))

@@ -112,7 +112,7 @@ class _Learner:
             def compute(content: list[Any]) -> Tensor:
                 device = next(network.parameters()).device
                 if not content:
-                    return torch.zeros(0, encoder.dim, device=device)
+                    return torch.zeros(0, *encoder.shape, device=device)
                 return encoder.forward([encoder.prepare(one).to(device) for one in content])
 
             return compute

@@ -14,6 +14,7 @@ from amodal.data import Dataset
 from amodal.encoders import Encoder, FeatureCache, choose_encoders, encode_dataset
 from amodal.encoders.parts import Regions, Words
 from amodal.encoders.saving import open_encoders, save_encoders
+from amodal.encoders.tuned import Tuned
 from amodal.entries import Match
 from amodal.errors import DataError, UsageError
 from amodal.methods import get as get_method
@@ -41,6 +42,9 @@ class Reranker:
     Args:
         matcher: Slug of a registered matcher, or a matcher.
         encoders: Part encoders by raw modality, by name or as object; packaged ones by default.
+        backbones: Part encoders that learn together with the matcher, by raw modality: ``hf:`` models with a grid or a
+            length, or a ``ModuleEncoder`` that gives parts.
+        backbone_rate: Their learning rate.
         top: How many items are recalled and scored for a query.
         cache: Keep parts of encoded content, so that a second run does not encode again.
 
@@ -58,6 +62,8 @@ class Reranker:
         matcher: str | Matcher,
         *,
         encoders: Mapping[str, str | Encoder] | None = None,
+        backbones: Mapping[str, str | Encoder] | None = None,
+        backbone_rate: float = 1e-5,
         top: int = 50,
         cache: bool = True,
     ) -> None:
@@ -70,7 +76,8 @@ class Reranker:
         if top < 1:
             raise UsageError(f"top, the number of items that are scored for a query, is at least 1; got {top!r}.")
         self.matcher: Matcher = chosen  # type: ignore[assignment]
-        self.top, self._wanted, self._cache = top, dict(encoders or {}), cache
+        self.top, self._wanted, self._cache = top, {**(encoders or {}), **(backbones or {})}, cache
+        self._learning, self._backbone_rate = tuple(backbones or {}), backbone_rate
         self.encoders_: dict[str, Encoder] = {}
         self.store = FragmentStore(None)
 
@@ -107,7 +114,16 @@ class Reranker:
                     f'modality "{name}": {encoder.name} gives one vector, and a matcher compares parts. Name a part '
                     "encoder, such as efficientnet-lite0@5x5 or minilm@32."
                 )
-        self.matcher.fit(self.parts(learning, progress, skip_bad=skip_bad, problems=problems), training=training)
+        backbones = {name: self.encoders_.pop(name) for name in self._learning}
+        if backbones:
+            from amodal.methods.end_to_end import fit_end_to_end
+
+            rest = self.parts(learning, progress, skip_bad=skip_bad, problems=problems)
+            self.encoders_ |= fit_end_to_end(
+                self.matcher, rest, backbones, rate=self._backbone_rate, training=training, progress=progress
+            )
+        else:
+            self.matcher.fit(self.parts(learning, progress, skip_bad=skip_bad, problems=problems), training=training)
 
     def parts(
         self,
@@ -117,7 +133,7 @@ class Reranker:
         skip_bad: bool = False,
         problems: list[str] | None = None,
     ) -> Dataset:
-        """The items with parts in the place of raw content.
+        """The items with parts in the place of raw content, as far as there are encoders for it.
 
         Raises:
             DataError: If content cannot be encoded.
@@ -129,14 +145,16 @@ class Reranker:
                     f'modality "{name}" holds one vector per observation, and a matcher compares parts. Give the '
                     "pictures and texts themselves, or parts of shape (length, d); or do without rerank."
                 )
-        return encode_dataset(
-            items,
-            {name: one for name, one in self.encoders_.items() if name in items.modalities and items[name].raw},
-            cache=FeatureCache() if self._cache else None,
+        raw = {name: name for name in self.encoders_ if name in items.modalities and items[name].raw}
+        encoded = encode_dataset(
+            items.only(**raw),
+            {name: self.encoders_[name] for name in raw},
+            cache=FeatureCache() if raw and self._cache else None,
             progress=progress,
             skip_bad=skip_bad,
             problems=problems,
         )
+        return replace(items, modalities={**items.modalities, **encoded.modalities})
 
     def write(
         self,
@@ -230,22 +248,22 @@ class Reranker:
                 "into=, another modality."
             )
         sides = {modality: content, match.modality: match.content}
-        encoders = [self.encoders_.get(name) for name in sides]
-        pictures = [one for one in encoders if isinstance(one, Regions)]
-        texts = [one for one in encoders if isinstance(one, Words)]
+        # an encoder that learned names its words and regions as the one it started from
+        found = {name: self.encoders_.get(name) for name in sides}
+        named = {name: one.base if isinstance(one, Tuned) else one for name, one in found.items()}
+        pictures = {name: one for name, one in named.items() if isinstance(one, Regions)}
+        texts = {name: one for name, one in named.items() if isinstance(one, Words)}
         if len(pictures) != 1 or len(texts) != 1 or match.content is None:
             raise UsageError(
                 "only how a text and a picture meet can be shown, and only where the model was given the texts and "
                 "pictures themselves."
             )
-        picture, text = (next(n for n in sides if self.encoders_[n] is one) for one in (pictures[0], texts[0]))
-        found = self.matcher.explain(
-            self._parts_of(sides[picture], picture), self._parts_of(sides[text], text), modalities=(picture, text)
-        )
+        ((picture, regions),), ((text, words),) = pictures.items(), texts.items()
+        parts = (self._parts_of(sides[name], name) for name in (picture, text))
         return Why.of(
-            found,
-            tuple(texts[0].words(sides[text])),
-            pictures[0].boxes(sides[picture]),
+            self.matcher.explain(*parts, modalities=(picture, text)),
+            tuple(words.words(sides[text])),
+            regions.boxes(sides[picture]),
             item=match.item,
             regions=picture,
             words=text,
