@@ -25,7 +25,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:no item has two modalities")
 EXPECTED = MappingProxyType(
     {
         "agah": {"bits": 8, "hidden": 32, "latent": 16, "dropout": 0.0, "epochs": 20, "batch_size": 32, "rate": 0.01},
-        "casr": {"dim": 32, "hidden": 32, "dropout": 0.1, "epochs": 20, "batch_size": 32, "rate": 0.01},
+        "casr": {
+            "members": 3,
+            "dim": 16,
+            "hidden": 32,
+            "dropout": 0.1,
+            "epochs": 20,
+            "batch_size": 32,
+            "rate": 0.01,
+            "imagination_steps": 40,
+        },
         "cca_itq": {"bits": 8},
         "cibhash": {"bits": 8, "hidden": 32, "dropout": 0.1, "epochs": 20, "batch_size": 32, "rate": 0.01},
         "cich": {

@@ -13,39 +13,47 @@ from amodal.losses import attention_spread, label_nll
 from amodal.methods.embedding.casr import CASR
 from amodal.methods.embedding.casr_alignment import Sides, alignment
 from amodal.methods.embedding.casr_environments import FLOOR, assigned, floored, patterns, slopes
-from amodal.methods.embedding.casr_imagining import Bank, category_prior
-from amodal.methods.embedding.casr_networks import Attention, CASRNetwork, Imagination
+from amodal.methods.embedding.casr_imagining import Bank, ImaginationStage, category_prior
+from amodal.methods.embedding.casr_likeness import PENALTIES, believed, learned_likeness
+from amodal.methods.embedding.casr_networks import Attention, CASRNetwork, Imagination, Pooling
 from amodal.methods.embedding.semantics import share_vectors
 from amodal.methods.embedding.transport import confident, transport_plan
 
-QUICK = {"dim": 16, "hidden": 16, "dropout": 0.0, "dropout_input": 0.0, "epochs": 8, "batch_size": 32, "rate": 0.01}
+QUICK = {
+    "members": 2, "dim": 16, "hidden": 16, "dropout": 0.0, "dropout_input": 0.0, "epochs": 8, "batch_size": 32,
+    "rate": 0.01, "imagination_steps": 40,
+}  # fmt: skip
 
 
 def network(environments=2, *, modalities=2):
     torch.manual_seed(0)
-    return CASRNetwork([6] * modalities, 8, (8,), (0.0, 0.0), classes=3, environments=environments, scale=16.0).eval()
+    return CASRNetwork(
+        [6] * modalities, [False] * modalities, members=2, hidden=8, width=8, dropout=(0.0, 0.0), classes=3,
+        environments=environments, scale=16.0,
+    ).eval()  # fmt: skip
 
 
 def sides(net, rows=12):
-    x, labels = torch.randn(rows, 8), torch.eye(3)[torch.arange(rows) % 3]
-    return [Sides(k, x + k, labels, torch.ones(rows, net.environments)) for k in range(2)]
+    x, labels = torch.randn(2, rows, 8), torch.eye(3)[torch.arange(rows) % 3]
+    seen = x.expand(net.environments, 2, rows, 8)
+    return [Sides(k, seen + k, labels, torch.ones(rows, net.environments, 2)) for k in range(2)]
 
 
 def test_one_environment_is_the_plain_loss():
     net = network(environments=1)
     given = sides(net)
     terms = alignment(net, given, contrast=False)
-    plain = [label_nll(net.classes(net.causal(s.x, s.modality)), s.labels, single=True).mean() for s in given]
+    plain = [label_nll(net.classes(net.causal(s.seen[0], s.modality)), s.labels, single=True).mean() for s in given]
     assert terms["spread"].item() == 0
     assert terms["risk"].item() == pytest.approx(torch.stack(plain).mean().item(), rel=1e-5)
 
 
 def test_attentions_that_are_equal_are_as_good_as_their_mean():
-    gate, x = Attention(8, 3), torch.randn(5, 8)
+    gate, x = Attention(3, 2, 8), torch.randn(2, 5, 8)
     for theta in gate.layers():
         theta.data.copy_(theta.data[:1].expand_as(theta))
     assert attention_spread(gate.layers()).item() == pytest.approx(0, abs=1e-12)
-    for attended in gate(x):
+    for attended in gate(x.expand(3, 2, 5, 8)):
         torch.testing.assert_close(gate.mean(x), attended)
 
 
@@ -58,7 +66,7 @@ def test_every_environment_keeps_its_share():
 def test_rows_move_to_where_attention_holds_least():
     net = network()
     (first, _), found = sides(net), []
-    found.append((torch.arange(12), slopes(net, first.x, 0, first.labels)))
+    found.append((torch.arange(12), slopes(net, first.seen, 0, first.labels, torch.ones(12, 2))))
     logits = torch.randn(12, 2)
 
     def gain(weights):
@@ -69,18 +77,20 @@ def test_rows_move_to_where_attention_holds_least():
 
 
 def test_slopes_are_the_changes_of_the_loss_with_factors():
-    net = network()
-    x, labels, step = torch.randn(1, 8), torch.eye(3)[:1], 1e-2
-    found = slopes(net, x, 0, labels)[0, 0]
-    attended = net.attention[0](x)[0].double()
-    net = net.double()
+    net, step = network().double(), 1e-4
+    seen, labels = torch.randn(2, 2, 1, 8, dtype=torch.float64), torch.eye(3, dtype=torch.float64)[:1]
+    found = slopes(net, seen, 0, labels, torch.tensor([[1.0, 0.0]]))[0, 0]
+    assert not found[11:].any(), "the second member does not learn from the row"
+    attended = net.attention[0](seen)[0]
+
+    def loss(factors):
+        projected = (attended * factors) @ net.head + net.head_offset
+        return label_nll(net.classes(projected)[0], labels, single=True).item()
+
     for i in (0, 5):
-        nudge = torch.ones(8, dtype=torch.float64)
-        nudge[i] += step
-        up = label_nll(net.classes(net.head(attended * nudge)), labels, single=True)
-        nudge[i] -= 2 * step
-        down = label_nll(net.classes(net.head(attended * nudge)), labels, single=True)
-        assert found[3 + i].item() == pytest.approx(((up - down) / (2 * step)).item(), rel=1e-2, abs=1e-4)
+        nudge = torch.zeros(8, dtype=torch.float64)
+        nudge[i] = step
+        assert found[3 + i].item() == pytest.approx((loss(1 + nudge) - loss(1 - nudge)) / (2 * step), rel=1e-4)
 
 
 def test_patterns_of_presence_are_environments():
@@ -88,13 +98,10 @@ def test_patterns_of_presence_are_environments():
     assert patterns(presence).tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
-def test_prior_is_that_of_the_label_or_of_the_guess():
-    priors = torch.eye(3)
-    x = torch.tensor([[0.0, 5.0, 0.0]])
-    assert category_prior(x, torch.tensor([[1.0, 0.0, 1.0]]), priors, 0.1).tolist() == [[0.5, 0.0, 0.5]]
-    guessed = category_prior(x, torch.zeros(1, 3), priors, 0.1)
-    assert guessed[0, 1] > 0.999
-    assert guessed.sum().item() == pytest.approx(1)
+def test_prior_is_that_of_the_label_or_of_what_is_said():
+    priors, p = torch.eye(3), torch.tensor([[0.1, 0.8, 0.1]])
+    assert category_prior(p, torch.tensor([[1.0, 0.0, 1.0]]), priors).tolist() == [[0.5, 0.0, 0.5]]
+    torch.testing.assert_close(category_prior(p, torch.zeros(1, 3), priors), p)
 
 
 def test_context_leaves_out_the_row_itself_and_other_classes():
@@ -126,7 +133,7 @@ def test_without_prior_and_context_imagination_is_a_function_of_the_side_that_is
 
 def recovery(monkeypatch, *, leak):
     """The last losses of imagination where it can see the hidden side, or cannot; nothing else tells of it."""
-    losses, near, step = [], Bank.near, CASR.step
+    losses, near, step = [], Bank.near, ImaginationStage.step
     if leak:
         monkeypatch.setattr(Bank, "near", lambda bank, x, labels, index, k: near(bank, x, labels, None, k))
 
@@ -135,12 +142,12 @@ def recovery(monkeypatch, *, leak):
         losses.append(found["recovery"].item())
         return found
 
-    monkeypatch.setattr(CASR, "step", watched)
+    monkeypatch.setattr(ImaginationStage, "step", watched)
     data, random = toy(160, classes=3, seed=2), np.random.default_rng(0)
     noise = random.standard_normal((160, 12)).astype(np.float32)
     data = data.with_tables({"image": data["image"], "text": Observations(noise, data["text"].item)})
     arguments = {**QUICK, "prior": False, "neighbours": 1, "recover_class": 0.0, "recover_contrast": 0.0}
-    CASR(**{**arguments, "epochs": 25}).fit(data)
+    CASR(**{**arguments, "imagination_steps": 400}).fit(data)
     monkeypatch.undo()
     return np.mean(losses[-5:])
 
@@ -218,15 +225,15 @@ def test_unlabelled_rows_learn_along_with_guessed_labels(sinkhorn):
 
 
 SWITCHES = {
-    "all": {},
+    "none": {},
     "no imagination": {"mmi": False},
-    "imagined sides": {"imagined": 0.5},
+    "no like items": {"likeness": False},
+    "environments": {"eca": True},
     "contrast": {"contrast": 1.0},
     "no prior": {"prior": False},
     "no context": {"context": False},
-    "no environments": {"eca": False},
-    "by pattern": {"env": "pattern"},
-    "one environment": {"env": "none"},
+    "by pattern": {"eca": True, "env": "pattern"},
+    "one environment": {"eca": True, "env": "none"},
     "partly aligned": {"pacmr": True},
     "nearest class": {"pacmr": True, "sinkhorn": False},
     "features": {"embedding": "feature"},
@@ -249,7 +256,7 @@ def test_imagined_features_are_nearer_than_the_mean():
         found = method.impute(data, name)
         true, mean = whole[name].read()[found.items], data[name].read().mean(axis=0)
         assert np.square(found.values - true).mean() < 0.7 * np.square(mean - true).mean()
-        assert method.impute(data, name, what="latent").values.shape == (len(found), 16)
+        assert method.impute(data, name, what="latent").values.shape == (len(found), 32)
         embedded = method.impute(data, name, what="embedding").values
         np.testing.assert_allclose(np.linalg.norm(embedded, axis=1), 1, rtol=1e-5)
         told = method.impute(data, name, labels=True)
@@ -263,6 +270,74 @@ def test_imagination_is_refused_where_there_is_none():
         CASR(**QUICK, mmi=False).fit(data).impute(data, "text")
     with pytest.raises(UsageError, match="labels=True"):
         CASR(**QUICK).fit(data).impute(replace(data, labels=None), "text", labels=True)
+
+
+def test_one_member_is_refused():
+    with pytest.raises(UsageError, match="takes two"):
+        CASR(**{**QUICK, "members": 1}).fit(toy(60, classes=3, seed=1))
+
+
+def test_like_items_are_judged_by_machines_that_have_not_seen_them():
+    torch.manual_seed(0)
+    x, labels, fold = torch.randn(60, 4), torch.eye(3)[torch.arange(60) % 3], torch.arange(60) % 5
+    machine, scores = learned_likeness(x, labels, fold, torch.arange(60), single=True)
+    k, some = torch.exp(-(torch.cdist(x, x).double() ** 2) / machine.width), fold == 2
+    target = (labels - labels.mean(dim=0)).double()
+    slow = min(
+        (
+            (k[some][:, ~some] @ torch.linalg.solve(k[~some][:, ~some] + p * torch.eye(48), target[~some])).float()
+            + labels.mean(dim=0)
+            - scores[some]
+        ).abs().max().item()
+        for p in PENALTIES
+    )  # fmt: skip
+    assert slow < 0.05  # anchors of its own fold stay where they are, with a coefficient
+    torch.testing.assert_close(machine(x[:5]), machine(x)[:5])
+
+
+def test_beliefs_make_labels_likeliest():
+    torch.manual_seed(0)
+    labels = torch.eye(4)[torch.randint(4, (300,))]
+    right, noise = 3 * labels + torch.randn(300, 4), torch.randn(300, 4)
+    found = believed([right, noise], labels, single=True)
+    assert found.weights[0] > 5 * found.weights[1].abs()
+    for nudged in (found.weights * 1.1, found.weights * 0.9):
+        assert label_nll(replace(found, weights=nudged).scores(right, noise), labels, single=True).mean() > found.loss
+
+
+def in_parts(data, name, length=5, seed=0):
+    """The features of a modality in one part of several, which holds all; others are noise, and some are padding."""
+    random, x = np.random.default_rng(seed), data[name].read()
+    parts = 0.3 * random.standard_normal((len(x), length, x.shape[1])).astype(np.float32)
+    parts[np.arange(len(x)), random.integers(0, 3, len(x))] = 2 * x
+    parts[:, 4] = 0
+    return data.with_tables({**data.modalities, name: Observations(parts, data[name].item)})
+
+
+@pytest.mark.parametrize("eca", [False, True])
+def test_parts_are_pooled_and_padding_is_nothing(eca):
+    whole = in_parts(toy(150, {"a": 6, "b": 5}, classes=3, seed=1), "a")
+    method = CASR(**{**QUICK, "epochs": 15}, eca=eca).fit(incomplete(whole, "easy"))
+    assert method.validation_score(whole) > 0.7
+    x = whole["a"].read()
+    padded = np.concatenate([x[:, [4, 1, 0]], x[:, [2, 4, 3, 4]]], axis=1)
+    codes, other = method.encode(x, "a").values, method.encode(padded, "a").values
+    np.testing.assert_allclose(codes, other, atol=1e-4)
+    assert method.impute(incomplete(whole, "hard", seed=2), "a").values.shape[1:] == (1, 6)
+
+
+def test_attention_on_parts_finds_the_one_that_tells():
+    torch.manual_seed(0)
+    pooling, x = Pooling(2, 3, 4), torch.randn(3, 5, 6, 4)
+    there = torch.ones(5, 6, dtype=torch.bool)
+    there[:, 3:] = False
+    there[4] = False
+    pooled = pooling(x, there)
+    torch.testing.assert_close(pooled, pooling(torch.cat([x[:, :, :3], 9 * x[:, :, 3:]], dim=2), there))
+    assert not pooled[:, :, 4].any()
+    for q in range(2):
+        scores = torch.tanh(x[1, 0, :3] @ pooling.inner[q, 1]) @ pooling.outer[q, 1, :, 0]
+        torch.testing.assert_close(pooled[q, 1, 0], torch.softmax(scores, dim=0) @ x[1, 0, :3])
 
 
 def test_unknown_words_name_the_nearest():

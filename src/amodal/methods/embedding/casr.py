@@ -13,41 +13,47 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amodal.data import Dataset
+from amodal.data import Dataset, Observations
 from amodal.errors import MethodError, MissingModality, UsageError, nearest
-from amodal.losses import label_nll
 from amodal.methods.card import Card
-from amodal.methods.embedding.casr_alignment import Sides, alignment
+from amodal.methods.deep import Standardise
+from amodal.methods.embedding.casr_alignment import Sides, alignment, plain_risk
 from amodal.methods.embedding.casr_environments import assigned, patterns, slopes
-from amodal.methods.embedding.casr_imagining import Imaginer
+from amodal.methods.embedding.casr_imagining import ImaginationStage, Imaginer, Sources
+from amodal.methods.embedding.casr_likeness import Judge, believed, learned_likeness
 from amodal.methods.embedding.casr_networks import CASRNetwork, Rows
-from amodal.methods.embedding.feature_embed import FeatureEmbed
 from amodal.methods.embedding.semantics import TERMS, share_vectors
 from amodal.methods.embedding.transport import confident, transport_plan
 from amodal.methods.imputation import Imputation
-from amodal.methods.networks import FILLS
-from amodal.training import Batch, Batches
+from amodal.methods.networks import FILLS, FeatureMethod
+from amodal.training import Batch, Batches, Training, train
 
 __all__ = ["CASR"]
 
 ENVIRONMENTS = ("learned", "pattern", "none")
 EMBEDDINGS = ("semantic", "feature")
 CHUNK = 1024
+#: Observations of parts on which their scale is measured.
+SOME = 4096
 #: Epochs until the penalties on environments have their full weight.
 RAMP = 10
 
 
-class CASR(FeatureEmbed):
+class CASR(FeatureMethod):
     """Causality-Aligned Semantic Recovery, as we read its abstract.
 
-    An adapter brings the features of each modality to the common space. *Missing Modality Imagination* learns on items
-    with both sides, one of which it hides and imagines from the other, the category prior and the context (the sides of
-    like items), see ``casr_imagining``. *Explicit Causal Alignment* learns one attention (a gate) for each environment,
-    from sides that are there and, if told to, imagined ones, see ``casr_alignment``. Environments are weights of the
-    training rows: free ones, drawn anew every few epochs and moved to where attention holds least, or the patterns of
-    who lacks what. New items get the one attention whose weights are the mean over environments.
+    1. *Alignment* of each modality with the classes, by K small members, each of which leaves a fold of rows unseen. An
+       adapter brings features to a member's space, an attention (a gate; before it, weights of the parts, if there
+       are any) picks from them, and classes are directions. With *Explicit Causal Alignment* (``eca``) there is one
+       attention for each environment, see ``casr_alignment``. Environments are weights of the training rows: free
+       ones, drawn anew every few epochs and moved to where attention holds least, or the patterns of who lacks what.
+       New items get the one attention whose weights are the mean over environments.
+    2. *Judgement*: a kernel machine says what like items say of the classes (``likeness``), and rows that members and
+       machines have not learned from tell how far each is to be believed, see ``casr_likeness``.
+    3. *Missing Modality Imagination*: on items with both sides one is hidden and imagined from the other, the category
+       prior and the context (the sides of like items), see ``casr_imagining``.
 
-        L = R_env + contrast SupCon + L_plain + L_rec + ramp (invariance R_inv + spread R_att) + compact R_cmp
+        1.  L = R_env + contrast SupCon + L_plain + ramp (invariance R_inv + spread R_att) + compact R_cmp
         R_env: ``losses.environment_mean`` of ``losses.label_nll`` at s cos(f_k, classes);  L_plain: of the adapters
         R_inv, R_att, R_cmp: ``losses.invariance_penalty``, ``attention_spread``, ``compactness``;  ramp: over 10 epochs
 
@@ -55,19 +61,21 @@ class CASR(FeatureEmbed):
     optimal transport from their features to the classes; the surest of each class learn along as incomplete rows.
 
     Args:
-        dim: Width e of the common space.
-        hidden: Width of the hidden layer of every adapter; 0 for none.
+        members: Number K of members.
+        dim: Width e of each member's space.
+        hidden: Width of the hidden layer of every adapter.
         dropout_input: Share of features left out in training.
         dropout: Share of hidden units left out in training.
         scale: Factor s of the cosine with a class.
         embedding: "semantic", class probabilities whose cosine rises with P(share a label), or "feature", f itself.
-        mmi: Whether missing sides are imagined; else those terms are left out.
+        likeness: Whether like items are asked; never with ``eca``, since a kernel machine knows no environments.
+        anchors: Training rows of each modality that stand for like items, at most.
+        mmi: Whether imagination is learned.
         prior: Whether imagination knows the category prior.
         context: Whether it sees like items.
         neighbours: How many like items.
-        memory: Most paired rows among which they are sought.
-        tau_prior: Temperature of the prior of an item without label.
-        imagined: Weight of imagined sides in alignment, times their trust; sides that are there have 1.
+        memory: Most rows of each modality for stage 2, and most paired ones for stage 3.
+        imagination_steps: Steps of stage 3.
         recover_class: Weight of the classes of imagined sides.
         recover_contrast: Weight of the contrast of imagined with true sides.
         eca: Whether there are environments and penalties; else one attention and none.
@@ -91,6 +99,7 @@ class CASR(FeatureEmbed):
 
     Attributes:
         imaginer_: What imagines missing sides.
+        judges_: By modality, who says what of the classes.
 
     Paper: Causality-Aligned Semantic Recovery for Incomplete Cross-Modal Retrieval, AAAI 2026; a reconstruction.
     """
@@ -105,6 +114,7 @@ class CASR(FeatureEmbed):
         needs_labels=True,
         needs_pairs="helpful",
         native="any",
+        takes=("vectors", "parts"),
         fills=FILLS,
         imputes=True,
         checked="closed forms and limits of every part; finite differences; no row sees its own hidden side",
@@ -113,18 +123,24 @@ class CASR(FeatureEmbed):
             "rows are ranked by the class probabilities of f (embedding), not by f: better on every set we tried",
             "the likelihood of several labels is a sum over classes, with an offset for each, not a mean",
             "no SupCon by default (contrast=0): on validation parts it brings nothing, and takes much on one set",
+            "five cross-fitted members in the place of one network: better on every set",
+            "beside the members a kernel machine speaks of the classes, unless environments are asked for",
             "adapters have a hidden layer, one scale for all features and a root where none is negative",
-            "priors are learned: given ones would know the names of the classes",
+            "by default no environments (eca=False): without confounders they bring nothing on validation parts",
+            "priors begin as the means of the classes and are learned: given ones would know the names of the classes",
+            "the prior of an item without label weighs classes by what the observed side says of them",
             "half of the hidden sides are imagined without labels, as those of new items must be",
-            "by default alignment learns nothing of imagined sides (imagined=0): validation parts fare no better",
-            "where it does, they count by their trust, and neither adapters nor imagination learn from them",
+            "imagination comes after alignment, which learns nothing of imagined sides: it fares no better with them",
+            "parts are pooled after the adapter, the kernel machine takes their mean",
             "the gradient of R_inv in the factors has a closed form, so that nothing is differentiated twice",
         ),
         reference_code="no reference implementation",
         reconstruction=True,
     )
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "imagined": (0.0, 0.1, 1.0),
+        "members": (3, 5, 8),
+        "likeness": (True, False),
+        "eca": (True, False),
         "contrast": (0.0, 0.1, 1.0),
         "invariance": (0.0, 1e-3, 1e-2, 1e-1),
         "spread": (0.0, 1e-2, 1e-1),
@@ -135,26 +151,29 @@ class CASR(FeatureEmbed):
 
     network_: CASRNetwork
     imaginer_: Imaginer
+    judges_: dict[str, Judge]
 
     def __init__(
         self,
         *,
-        dim: int = 128,
+        members: int = 5,
+        dim: int = 64,
         hidden: int = 256,
         dropout_input: float = 0.3,
         dropout: float = 0.5,
         scale: float = 16.0,
         embedding: Literal["semantic", "feature"] = "semantic",
+        likeness: bool = True,
+        anchors: int = 2000,
         mmi: bool = True,
         prior: bool = True,
         context: bool = True,
         neighbours: int = 8,
-        memory: int = 4096,
-        tau_prior: float = 0.1,
-        imagined: float = 0.0,
+        memory: int = 8192,
+        imagination_steps: int = 150,
         recover_class: float = 1.0,
         recover_contrast: float = 0.5,
-        eca: bool = True,
+        eca: bool = False,
         env: Literal["learned", "pattern", "none"] = "learned",
         environments: int = 2,
         refresh: int = 5,
@@ -167,15 +186,17 @@ class CASR(FeatureEmbed):
         sinkhorn: bool = True,
         top: float = 0.3,
         fill: Literal["mask", "drop", "mean"] = "mask",
-        epochs: int = 15,
+        epochs: int = 30,
         batch_size: int = 128,
         rate: float = 2e-3,
         weight_decay: float = 1e-2,
         seed: int = 0,
     ) -> None:
-        self.dim, self.hidden, self.dropout_input, self.dropout, self.scale = dim, hidden, dropout_input, dropout, scale
-        self.embedding, self.mmi, self.prior, self.context = embedding, mmi, prior, context
-        self.neighbours, self.memory, self.tau_prior, self.imagined = neighbours, memory, tau_prior, imagined
+        self.members, self.dim, self.hidden, self.scale = members, dim, hidden, scale
+        self.dropout_input, self.dropout, self.embedding = dropout_input, dropout, embedding
+        self.likeness, self.anchors, self.memory = likeness, anchors, memory
+        self.mmi, self.prior, self.context, self.neighbours = mmi, prior, context, neighbours
+        self.imagination_steps = imagination_steps
         self.recover_class, self.recover_contrast = recover_class, recover_contrast
         self.eca, self.env, self.environments, self.refresh, self.env_passes = (
             eca, env, environments, refresh, env_passes,
@@ -196,41 +217,43 @@ class CASR(FeatureEmbed):
         for value, known, what in ((self.env, ENVIRONMENTS, "env"), (self.embedding, EMBEDDINGS, "embedding")):
             if value not in known:
                 raise UsageError(nearest(str(value), known, what=what))
+        if self.members < 2:
+            raise UsageError(f"members of casr is {self.members}; what one has not seen another has, so it takes two.")
         count = {"learned": self.environments, "pattern": 2 ** len(self.widths_) - 1, "none": 1}[self.environment]
         return CASRNetwork(
             list(self.widths_.values()),
-            self.dim,
-            self.widths,
-            (self.dropout_input, self.dropout),
+            [name in self.parts_ for name in self.widths_],
+            members=self.members,
+            hidden=self.hidden,
+            width=self.dim,
+            dropout=(self.dropout_input, self.dropout),
             classes=len(self.classes_),
             environments=count,
             scale=self.scale,
         )
 
     def prepare(self, data: Dataset) -> None:
-        """Also the shares of the classes, the pairs to learn from, and the environments that are given."""
-        super().prepare(data)
+        """Scales, shares of the classes, folds, and the environments that are given."""
         assert data.labels is not None  # noqa: S101 - checked by fit
         network, known = self.network_, data.labels.known & (data.labels.per_row > 0)
+        for k, name in enumerate(data.names):
+            self._scale(k).fit(_apart(data[name]))
+        network.single.fill_(data.labels.single)
         shares = torch.from_numpy(np.asarray(data.labels.matrix[known].mean(axis=0)).ravel()).float()
         if not network.single:
             network.reach.fill_(float(data.labels.per_row[known].max()) * sum(1 / t for t in range(1, TERMS + 1)))
             for classes in (network.classes, network.plain):
-                classes.offsets.data.copy_(torch.logit(shares.clamp(1e-4, 1 - 1e-4)))
+                classes.offsets.data.copy_(torch.logit(shares.clamp(1e-4, 1 - 1e-4)).expand_as(classes.offsets))
         self._shares = shares.numpy() / float(shares.sum())
         environment = torch.ones(len(data), network.environments)
         if self.environment == "pattern":
             environment = patterns(data.presence())
         network.rows = Rows(environment, torch.zeros(len(data) if self.pacmr else 0, len(self.classes_)))
-        paired = np.flatnonzero(data.presence().sum(axis=1) > 1)
-        if self.mmi and not len(paired):
-            warnings.warn("no item has two modalities: nothing missing can be imagined.", stacklevel=5)
-        self._paired = np.random.default_rng(self.seed).permutation(paired)[: self.memory if self.mmi else 0]
-        self.imaginer_ = self._imaginer()
+        self._fold = torch.from_numpy(np.random.default_rng(self.seed).permutation(len(data)) % self.members)
+        self.imaginer_, self.judges_ = self._imaginer(), {}
 
     def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
-        """Before each epoch: the rows that give context; every few epochs, environments and guessed labels."""
-        self.imaginer_.remember(batches, self._paired, device)
+        """Every few epochs, environments and guessed labels."""
         if epoch % self.refresh == 0:
             if self.environment == "learned":
                 self._assign(batches, device)
@@ -244,29 +267,30 @@ class CASR(FeatureEmbed):
             found = []
             for k, m in enumerate(self.widths_):
                 known = batch.known[batch.rows[m]]
-                rows, adapted = batch.rows[m][known], self.network_.adapted(batch.x[m][known], k)
-                found.append((rows, slopes(self.network_, adapted, k, batch.labels[rows])))
+                rows, seen = batch.rows[m][known], self.network_.seen(batch.x[m][known], k)[0]
+                learns = self._learns(batch.index[rows])
+                found.append((rows, slopes(self.network_, seen, k, batch.labels[rows], learns)))
             logits = torch.randn(len(batch.index), self.network_.environments, device=device)
             self.network_.rows.environment[batch.index] = assigned(found, logits, self.env_passes)
 
     @torch.no_grad()
     def _guess(self, batches: Batches, device: torch.device) -> None:
-        """Guess labels of unlabelled rows, by transport or the nearest class, and keep those that are surest."""
-        index, cosines = [], []
+        """Guess labels of unlabelled rows, by transport or the likeliest class, and keep those that are surest."""
+        index, evidence = [], []
         for batch in self._blocks(batches, device):
             total = batch.labels.new_zeros(len(batch.index), len(self.classes_))
             for k, m in enumerate(self.widths_):
-                f = self.network_.causal(self.network_.adapted(batch.x[m], k), k)
-                total.index_add_(0, batch.rows[m], self.network_.classes.cosine(f))
+                seen = self.network_.seen(batch.x[m], k)[1]
+                total.index_add_(0, batch.rows[m], self.network_.evidence(seen, k))
             sides = torch.bincount(torch.cat(list(batch.rows.values())), minlength=len(total))
             free = ~batch.known & (sides > 0)
             index.append(batch.index[free])
-            cosines.append(total[free] / sides[free, None])
-        rows, cosine = torch.cat(index), torch.cat(cosines).double().cpu().numpy()
+            evidence.append(total[free] / sides[free, None])
+        rows, sure = torch.cat(index), self.network_.probabilities(torch.cat(evidence)).double().cpu().numpy()
         guess = self.network_.rows.guess
         guess.zero_()
         if len(rows):
-            plan = transport_plan(1 - cosine, self._shares) if self.sinkhorn else cosine
+            plan = transport_plan(1 - sure, self._shares) if self.sinkhorn else sure
             items, classes = confident(plan, self.top)
             guess[rows[torch.from_numpy(items)], torch.from_numpy(classes)] = 1.0
 
@@ -274,31 +298,32 @@ class CASR(FeatureEmbed):
         """All training rows, in their order; the networks are at rest."""
         self.network_.eval()
         for start in range(0, len(batches.data), CHUNK):
-            yield self.received(batches.gather(np.arange(start, min(start + CHUNK, len(batches.data)))).to(device))
+            yield batches.gather(np.arange(start, min(start + CHUNK, len(batches.data)))).to(device)
+
+    def _learns(self, index: Tensor) -> Tensor:
+        """Which member learns from each training row, shape (m, K), float."""
+        fold = self._fold.to(index.device)[index]
+        return (fold[:, None] != torch.arange(self.members, device=index.device)).float()
 
     def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """L and its terms for a batch; see the class."""
         network, batch = self.network_, self._labelled(self.received(batch))
-        adapted = {m: network.adapted(batch.x[m], k) for k, m in enumerate(self.widths_)}
-        losses = self.imaginer_.recovery(batch, adapted, self.recover_class, self.recover_contrast)
-        sides = [self._sides(batch, adapted, m) for m in self.widths_]
-        losses |= alignment(network, [side for side in sides if len(side.x)], contrast=self.contrast > 0)
-        losses["plain"] = batch.labels.new_zeros(())
-        for m, x in adapted.items():
+        sides, plain = [], batch.labels.new_zeros(())
+        for k, m in enumerate(self.widths_):
             known = batch.known[batch.rows[m]]
-            labels = batch.labels[batch.rows[m][known]]
-            likelihood = label_nll(network.plain(x[known]), labels, single=bool(network.single))
-            losses["plain"] = losses["plain"] + likelihood.sum() / max(len(labels), 1) / len(adapted)
-        return {"loss": self._total(losses, epoch), **losses}
-
-    def _total(self, losses: dict[str, Tensor], epoch: int) -> Tensor:
-        """The weighted sum; penalties on environments rise over the first epochs."""
-        loss = losses["risk"] + losses["plain"] + self.contrast * losses["contrast"]
-        loss = loss + losses["recovery"] + losses["trust"]
-        if not self.eca:
-            return loss
-        penalties = self.invariance * losses["invariance"] + self.spread * losses["spread"]
-        return loss + min(1.0, epoch / RAMP) * penalties + self.compact * losses["compact"]
+            rows = batch.rows[m][known]
+            if len(rows):
+                seen, mean = network.seen(batch.x[m][known], k)
+                learns = self._learns(batch.index[rows])
+                weights = network.rows.environment[batch.index[rows]][:, :, None] * learns[:, None]
+                sides.append(Sides(k, seen, batch.labels[rows], weights))
+                plain = plain + plain_risk(network, mean, batch.labels[rows], learns) / len(self.widths_)
+        losses = alignment(network, sides, contrast=self.contrast > 0)
+        loss = losses["risk"] + plain + self.contrast * losses["contrast"]
+        if self.eca:
+            penalties = self.invariance * losses["invariance"] + self.spread * losses["spread"]
+            loss = loss + min(1.0, epoch / RAMP) * penalties + self.compact * losses["compact"]
+        return {"loss": loss, "plain": plain, **losses}
 
     def _labelled(self, batch: Batch) -> Batch:
         """The batch with labels (zeros where unknown), guessed ones among them."""
@@ -308,44 +333,163 @@ class CASR(FeatureEmbed):
         labels = labels + self.network_.rows.guess[batch.index] * ~batch.known[:, None]
         return replace(batch, labels=labels, known=labels.any(dim=1))
 
-    def _sides(self, batch: Batch, adapted: dict[str, Tensor], target: str) -> Sides:
-        """Sides of a modality of labelled rows: those observed, and those imagined."""
-        known = batch.known[batch.rows[target]]
-        absent = batch.known & (self.imagined > 0)
-        absent[batch.rows[target]] = False
-        imagined, places, trust = self.imaginer_.missing(batch, adapted, target, absent)
-        rows = torch.cat([batch.rows[target][known], places])
-        trust = torch.cat([trust.new_ones(len(rows) - len(places)), self.imagined * trust])
-        weights = self.network_.rows.environment[batch.index[rows]] * trust[:, None]
-        x = torch.cat([adapted[target][known], imagined])
-        return Sides(self.position(target), x, batch.labels[rows], weights)
-
     def groups(self) -> list[dict[str, Any]]:
-        """Weights, which decay, and offsets, which do not."""
-        named = dict(self.network_.named_parameters())
-        free = [value for value in named.values() if value.ndim < 2]
-        weights = [value for value in named.values() if value.ndim >= 2]
+        """Weights of alignment, which decay, and offsets, which do not."""
+        learned = {n: v for n, v in self.network_.named_parameters() if not n.startswith(("imagine.", "priors"))}
+        free = [value for name, value in learned.items() if name.endswith(("offset", "offsets", "bias"))]
+        weights = [value for name, value in learned.items() if not name.endswith(("offset", "offsets", "bias"))]
         decay = {"params": weights, "lr": self.rate, "weight_decay": self.weight_decay}
         return [decay, {"params": free, "lr": self.rate, "weight_decay": 0.0}]
 
     def output(self, x: Tensor, modality: str) -> Tensor:
-        """Embeddings, shape (m, .): class probabilities as ``share_vectors``, or f itself."""
-        k, network = self.position(modality), self.network_
-        return self._embedded(network.adapted(x, k), k)
-
-    def _embedded(self, adapted: Tensor, k: int) -> Tensor:
-        network = self.network_
-        f = network.causal(adapted, k)
+        """Embeddings, shape (m, .): class probabilities as ``share_vectors``, or f of all members side by side."""
+        k = self.position(modality)
+        seen = self.network_.seen(x, k)[1]
         if self.embedding == "feature":
-            return f
-        p = network.probabilities(network.classes(f))
-        return share_vectors(p, k, len(self.widths_), single=bool(network.single), reach=float(network.reach))
+            return self.network_.causal(seen, k).transpose(0, 1).flatten(1)
+        scores = evidence = self.network_.evidence(seen, k)
+        if modality in self.judges_:  # not yet while validation items choose an epoch
+            scores = self.judges_[modality].scores(evidence, self._scaled(x, k))
+        return self._semantic(scores, k)
 
+    def _semantic(self, scores: Tensor, k: int) -> Tensor:
+        network = self.network_
+        p, reach = network.probabilities(scores), float(network.reach)
+        return share_vectors(p, k, len(self.widths_), single=bool(network.single), reach=reach)
+
+    def _scale(self, k: int) -> Standardise:
+        scale = self.network_.encoder[k].standardise
+        assert isinstance(scale, Standardise)  # noqa: S101 - as built
+        return scale
+
+    def _scaled(self, x: Tensor, k: int) -> Tensor:
+        """Scaled features, of parts their mean, shape (m, d)."""
+        scaled: Tensor = self._scale(k)(x)
+        if x.ndim == 2:
+            return scaled
+        there = (x != 0).any(dim=-1, keepdim=True)
+        return (scaled * there).sum(dim=1) / there.sum(dim=1).clamp_min(1)
+
+    @torch.no_grad()
     def finish(self, data: Dataset) -> None:
-        """The rows that give context as the networks see them at last, and the way back to input features."""
-        batches = Batches(data, self.batch_size, self.seed)
-        self.imaginer_.remember(batches, self._paired, torch.device("cpu"))
-        self.imaginer_.learn_readouts(batches, self._paired)
+        """Stages 2 and 3: who is believed, and what is missing."""
+        random = np.random.default_rng((self.seed, 2))
+        for k, m in enumerate(self.widths_):
+            self.judges_[m] = self._judge(data, m, k, random)
+        paired = np.flatnonzero(data.presence().sum(axis=1) > 1)
+        if self.mmi and not len(paired):
+            warnings.warn("no item has two modalities: nothing missing can be imagined.", stacklevel=5)
+        elif self.mmi:
+            self._learn_imagination(data, np.sort(random.permutation(paired)[: self.memory]))
+
+    def _judge(self, data: Dataset, modality: str, k: int, random: np.random.Generator) -> Judge:
+        """Who is believed in one modality, by rows that members and machine have not learned from."""
+        table, labels, known = data[modality], *self._labels(data)
+        rows = np.flatnonzero(known[table.item])
+        rows = np.sort(random.permutation(rows)[: self.memory])
+        x, items = torch.from_numpy(table.read(rows)), torch.from_numpy(table.item[rows])
+        target, fold, single = labels[items], self._fold[items], bool(self.network_.single)
+        # before members are averaged, since each is too sure by itself
+        self.network_.temperature[k] = 1.0
+        self.network_.temperature[k] = believed([self._unseen(x, fold, k)], target, single=single).weights[0]
+        evidence = self._unseen(x, fold, k)
+        alone = believed([evidence], target, single=single)
+        if self.eca or not self.likeness:
+            return Judge(alone)
+        chosen = torch.from_numpy(random.permutation(len(rows))[: self.anchors])
+        machine, scores = learned_likeness(self._scaled(x, k), target, fold, chosen, single=single)
+        return Judge(alone, believed([evidence, scores], target, single=single), machine)
+
+    def _unseen(self, x: Tensor, fold: Tensor, k: int) -> Tensor:
+        """What the member that has not learned from a row says of it, shape (m, c)."""
+        blocks = zip(x.split(CHUNK), fold.split(CHUNK), strict=True)
+        return torch.cat([self.network_.evidence(self.network_.seen(some, k)[1], k, own) for some, own in blocks])
+
+    def _labels(self, data: Dataset) -> tuple[Tensor, NDArray[np.bool_]]:
+        """Labels to learn from, guessed ones among them, shape (n, c), and which rows have any."""
+        assert data.labels is not None  # noqa: S101 - checked by fit
+        known = data.labels.known & (data.labels.per_row > 0)
+        labels = torch.from_numpy(data.labels.dense() * known[:, None])
+        if self.pacmr:
+            labels = labels + self.network_.rows.guess * torch.from_numpy(~known)[:, None]
+        return labels, labels.any(dim=1).numpy()
+
+    def _learn_imagination(self, data: Dataset, paired: NDArray[np.int64]) -> None:
+        """Class means as priors, pairs as context, then the stage itself and the way back to features."""
+        network, some, batches = self.network_, data.take(paired), Batches(data, CHUNK, self.seed)
+        network.priors.zero_()
+        count = torch.zeros(len(self.widths_), len(self.classes_))
+        for batch in self._blocks(batches, torch.device("cpu")):
+            batch = self._labelled(batch)
+            for k, m in enumerate(self.widths_):
+                labels = batch.labels[batch.rows[m]]
+                network.priors[k] += labels.T @ network.latent(batch.x[m], k)
+                count[k] += labels.sum(dim=0)
+        network.priors /= count.clamp_min(1)[:, :, None]
+        latents = self._latents(some, self._fold[torch.from_numpy(paired)])
+        self.imaginer_.remember(latents, self._labels(data)[0][torch.from_numpy(paired)])
+        size = min(self.batch_size, len(paired))
+        stage = ImaginationStage(
+            self.imaginer_,
+            classes=self.recover_class,
+            contrast=self.recover_contrast,
+            rate=self.rate,
+            weight_decay=self.weight_decay,
+            epochs=max(1, round(self.imagination_steps / -(-len(paired) // size))),
+            batch_size=size,
+            seed=self.seed,
+            arguments=self.params(),
+        )
+        with torch.enable_grad():
+            train(stage, latents, Training(device=self.outcome_.device.split(":")[0]))
+        self.imaginer_.to("cpu")
+        for m in {target for _, target in self.imaginer_.banks}:
+            found, items, _ = self._imagined(latents, m, some.present(m), training=True)
+            first = some[m].of_items(items, len(some))
+            places = np.searchsorted(first.item, np.arange(len(items)))
+            x = torch.from_numpy(first.read(places))
+            self.imaginer_.learn_readout(m, found, x if x.ndim == 2 else _mean_part(x))
+
+    def _latents(self, data: Dataset, fold: Tensor | None = None) -> Dataset:
+        """What the members make of the first observation of each side, and say of its classes, side by side."""
+        network, found = self.network_, {m: ([], []) for m in data.names}
+        for batch in self._blocks(Batches(data, CHUNK, self.seed), torch.device("cpu")):
+            for m, x in batch.x.items():
+                k, index = self.position(m), batch.index[batch.rows[m]]
+                seen = network.seen(x, k)[1]
+                evidence = network.evidence(seen, k, None if fold is None else fold[index])
+                p = network.probabilities(self.judges_[m].alone.scores(evidence))
+                found[m][0].append(torch.cat([seen.transpose(0, 1).flatten(1), p], dim=1))
+                found[m][1].append(index)
+        tables = {m: Observations(torch.cat(x).numpy(), torch.cat(item).numpy()) for m, (x, item) in found.items()}
+        return data.with_tables(tables)
+
+    def _imagined(
+        self,
+        latents: Dataset,
+        target: str,
+        wanted: NDArray[np.bool_],
+        labels: Tensor | None = None,
+        *,
+        training: bool = False,
+    ) -> tuple[Tensor, NDArray[np.int64], Tensor]:
+        """Imagined sides (m, K e) of those wanted that have another, their items (m,) and trust (m,)."""
+        width, trust, sides = self.network_.priors.shape[2], torch.zeros(len(latents)), torch.zeros(len(latents))
+        total = torch.zeros(len(latents), width)
+        for source, table in latents.modalities.items():
+            rows = np.flatnonzero(wanted[table.item])
+            if (source, target) not in self.imaginer_.banks or not len(rows):
+                continue
+            for some in np.array_split(rows, -(-len(rows) // CHUNK)):
+                item = torch.from_numpy(table.item[some])
+                latent, p = torch.from_numpy(table.read(some)).split([width, len(self.classes_)], dim=1)
+                told = torch.zeros_like(p) if labels is None else labels[item]
+                found, sure = self.imaginer_(Sources(latent, p, told, item if training else None), source, target)
+                total.index_add_(0, item, found)
+                trust.index_add_(0, item, torch.sigmoid(sure))
+                sides.index_add_(0, item, torch.ones(len(item)))
+        items = sides.nonzero().squeeze(1)
+        return total[items] / sides[items, None], items.numpy(), trust[items] / sides[items]
 
     @torch.no_grad()
     def impute(
@@ -385,42 +529,60 @@ class CASR(FeatureEmbed):
                 "labels=True takes labels of the classes learned from, in their order; the data have none or others."
             )
         sides = {name: data[name] for name in data.names if name in self.widths_}
-        batches = Batches(replace(data.with_tables(sides), labels=data.labels if labels else None), CHUNK, 0)
+        told = None
+        if labels and data.labels is not None:
+            told = torch.from_numpy(data.labels.dense() * data.labels.known[:, None])
         absent = np.ones(len(data), bool) if modality not in sides else ~data.present(modality)
-        items, values, trust = [], [], []
-        for rows in np.array_split(np.arange(len(data)), -(-len(data) // CHUNK)):
-            batch = batches.gather(rows)
-            adapted = {m: self.network_.adapted(x, self.position(m)) for m, x in batch.x.items()}
-            if not labels:
-                batch = replace(batch, labels=torch.zeros(len(rows), len(self.classes_)))
-            wanted = torch.from_numpy(absent[rows])
-            found, places, sure = self.imaginer_.missing(batch, adapted, modality, wanted, unseen=True)
-            values.append(found)
-            items.append(rows[places.numpy()])
-            trust.append(sure)
-        x = self._form(torch.cat(values), modality, what)
-        return Imputation(modality, np.concatenate(items), x.numpy(), torch.cat(trust).numpy())
+        self.network_.eval()
+        found, items, trust = self._imagined(self._latents(data.with_tables(sides)), modality, absent, told)
+        return Imputation(modality, items, self._form(found, modality, what).numpy(), trust.numpy())
 
     def _form(self, imagined: Tensor, modality: str, what: str) -> Tensor:
-        """Imagined sides as features, as they are, or embedded."""
+        """Imagined sides as features (of a modality of parts, one part), as they are, or embedded."""
         if what == "latent":
             return imagined
         if what == "features":
-            return self.imaginer_.features(imagined, modality)
-        return F.normalize(self._embedded(imagined, self.position(modality)), dim=1)
+            x = self.imaginer_.features(imagined, modality)
+            return x[:, None] if modality in self.parts_ else x
+        k = self.position(modality)
+        seen = self.network_.members_of(imagined)
+        if self.embedding == "feature":
+            return F.normalize(self.network_.causal(seen, k).transpose(0, 1).flatten(1), dim=1)
+        return F.normalize(
+            self._semantic(self.judges_[modality].alone.scores(self.network_.evidence(seen, k)), k), dim=1
+        )
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Networks, and what imagines missing sides; nothing of training rows that only training needs."""
-        learned = {name: value for name, value in super().state().items() if not name.startswith("rows.")}
-        return learned | self.imaginer_.state()
+        """Networks, who is believed, and what imagines missing sides; nothing that only training needs."""
+        state = {name: value for name, value in super().state().items() if not name.startswith("rows.")}
+        for m, judge in self.judges_.items():
+            state |= {f"judge/{self.position(m)}/{name}": value for name, value in judge.state().items()}
+        return state | {f"imaginer/{name}": value for name, value in self.imaginer_.state().items()}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """The inverse of ``state``."""
-        of_imaginer = {name: value for name, value in state.items() if name.startswith(("bank.", "readout."))}
-        super().restore({name: value for name, value in state.items() if name not in of_imaginer})
+
+        def part(kind: str) -> dict[str, NDArray[Any]]:
+            return {name.removeprefix(kind): value for name, value in state.items() if name.startswith(kind)}
+
+        super().restore({name: value for name, value in state.items() if "/" not in name})
+        self.judges_ = {m: Judge.from_state(part(f"judge/{k}/")) for k, m in enumerate(self.widths_)}
         self.imaginer_ = self._imaginer()
-        self.imaginer_.restore(of_imaginer)
+        self.imaginer_.restore(part("imaginer/"))
 
     def _imaginer(self) -> Imaginer:
-        neighbours = self.neighbours if self.context else 0
-        return Imaginer(self.network_, list(self.widths_), neighbours, self.prior, self.tau_prior)
+        return Imaginer(self.network_, list(self.widths_), self.neighbours if self.context else 0, self.prior)
+
+
+def _apart(table: Observations) -> Observations:
+    """Parts, of ``SOME`` observations at most, as observations of their own without padding; vectors as they are."""
+    if table.store.ndim == 2:
+        return table
+    parts = table.read(np.unique(np.linspace(0, len(table) - 1, min(len(table), SOME)).astype(np.int64)))
+    real = parts.any(axis=2)
+    return Observations(parts[real], np.repeat(np.arange(len(parts)), real.sum(axis=1)))
+
+
+def _mean_part(x: Tensor) -> Tensor:
+    """The mean of the parts that are real, shape (m, d), of parts (m, T, d)."""
+    return x.sum(dim=1) / (x != 0).any(dim=-1).sum(dim=1, keepdim=True).clamp_min(1)

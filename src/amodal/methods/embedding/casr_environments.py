@@ -38,24 +38,26 @@ def floored(logits: Tensor) -> Tensor:
     return (1 - FLOOR * logits.shape[1]) * torch.softmax(logits, dim=1) + FLOOR
 
 
-def slopes(network: CASRNetwork, adapted: Tensor, modality: int, labels: Tensor) -> Tensor:
+def slopes(network: CASRNetwork, seen: Tensor, modality: int, labels: Tensor, learns: Tensor) -> Tensor:
     """How the loss of each row would change with factors of its class scores, and of its attended features.
 
     Args:
         network: At rest.
-        adapted: Shape (m, e).
+        seen: What each environment and member sees of the rows, shape (Q, K, m, e).
         modality: Its position.
         labels: Multi-hot, shape (m, c).
+        learns: Which member learns from each row, shape (m, K), float.
 
     Returns:
-        Gradients at factors of 1, shape (K, m, c + e).
+        Gradients at factors of 1, those of all members side by side, shape (Q, m, K (c + e)).
     """
     single = bool(network.single)
-    attended = network.attention[modality](adapted).detach().requires_grad_()
+    attended = network.attention[modality](seen).detach().requires_grad_()
     with torch.enable_grad():
-        scores = network.classes(network.head(attended))
+        scores = network.classes(attended @ network.head + network.head_offset)
         of_features = torch.autograd.grad(label_nll(scores, labels, single=single).sum(), attended)[0] * attended
-    return torch.cat([scaling_gradient(scores, labels, single=single), of_features], dim=2).detach()
+    both = torch.cat([scaling_gradient(scores, labels, single=single), of_features], dim=3).detach()
+    return (both * learns.T[:, :, None]).transpose(1, 2).flatten(2)
 
 
 def assigned(slopes: list[tuple[Tensor, Tensor]], logits: Tensor, steps: int) -> Tensor:

@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import AdamW, Optimizer
 
+from amodal.data import Dataset
 from amodal.losses import kernel, label_nll, supervised_contrastive
 from amodal.methods.embedding.casr_networks import CASRNetwork
 from amodal.training import Batch, Batches
 
-__all__ = ["Bank", "Imaginer", "category_prior"]
+__all__ = ["Bank", "ImaginationStage", "Imaginer", "Sources", "category_prior"]
 
-CHUNK = 1024
 #: Temperature of the contrast of imagined with true sides.
 TAU = 0.07
 
 
-def category_prior(x: Tensor, labels: Tensor, priors: Tensor, tau: float) -> Tensor:
+def category_prior(p: Tensor, labels: Tensor, priors: Tensor) -> Tensor:
     """What the classes lead one to expect: e_i = mean of T_k over the item's classes.
 
-    Without labels e_i = sum_k softmax_k(cos(x_i, T_k) / tau) T_k.
+    Without labels e_i = sum_k p_ik T_k / sum_k p_ik, with what the side that is there says of the classes.
 
     Args:
-        x: The side that is there, shape (m, e).
+        p: Class probabilities of the side that is there, shape (m, c).
         labels: Multi-hot, shape (m, c); zeros where unknown.
         priors: T, shape (c, e).
-        tau: Temperature.
 
     Returns:
         Shape (m, e).
     """
-    alike = F.normalize(x, dim=1, eps=1e-8) @ F.normalize(priors, dim=1, eps=1e-8).T
-    guessed = torch.softmax(alike / tau, dim=1)
-    count = labels.sum(dim=1, keepdim=True)
-    return torch.where(count > 0, labels / count.clamp_min(1), guessed) @ priors
+    weights = torch.where(labels.any(dim=1, keepdim=True), labels, p)
+    return weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-8) @ priors
 
 
 @dataclass
@@ -79,6 +78,23 @@ class Bank:
 
 
 @dataclass
+class Sources:
+    """Sides that are there, as imagination takes them.
+
+    Attributes:
+        latent: What the members make of them, shape (m, K e).
+        p: What they say of the classes, shape (m, c).
+        labels: Multi-hot, shape (m, c); zeros where unknown or not to be used.
+        index: Training row of each, or None for unseen items.
+    """
+
+    latent: Tensor
+    p: Tensor
+    labels: Tensor
+    index: Tensor | None = None
+
+
+@dataclass
 class Imaginer:
     """Imagines one side of items from another.
 
@@ -87,161 +103,78 @@ class Imaginer:
         names: The modalities, in the order of the networks.
         neighbours: Rows N of context; 0 for none.
         prior: Whether the category prior is used.
-        tau: Temperature of the prior of items without label.
         banks: By (source, target), rows that have both.
-        readout: By modality, coefficients from [imagined ; 1] to features, shape (e + 1, d).
+        readout: By modality, coefficients from [imagined ; 1] to features, shape (K e + 1, d).
     """
 
     network: CASRNetwork
     names: list[str]
     neighbours: int
     prior: bool
-    tau: float
     banks: dict[tuple[str, str], Bank] = field(default_factory=dict)
     readout: dict[str, Tensor] = field(default_factory=dict)
 
-    def __call__(
-        self, x: Tensor, labels: Tensor, index: Tensor | None, source: str, target: str
-    ) -> tuple[Tensor, Tensor]:
-        """Imagine sides in the common space.
+    def __call__(self, sources: Sources, source: str, target: str) -> tuple[Tensor, Tensor]:
+        """Imagine sides as the members would see them.
 
         Args:
-            x: Adapted features of the source, shape (m, e).
-            labels: Multi-hot, shape (m, c); zeros where unknown.
-            index: Training rows, or None for unseen items.
+            sources: Sides of the source.
             source: The modality that is there.
             target: The one to imagine.
 
         Returns:
-            Imagined sides, shape (m, e), and the logit of their trust, shape (m,).
+            Imagined sides, shape (m, K e), and the logit of their trust, shape (m,).
         """
-        way = f"{self.names.index(source)}-{self.names.index(target)}"
-        prior = category_prior(x, labels, self.network.priors, self.tau) if self.prior else None
-        context, there = self.banks[source, target].near(x, labels, index, self.neighbours)
-        out: tuple[Tensor, Tensor] = self.network.imagine[way](x, prior, context, there)
+        a, b = self.names.index(source), self.names.index(target)
+        prior = category_prior(sources.p, sources.labels, self.network.priors[b]) if self.prior else None
+        bank = self.banks[source, target]
+        context, there = bank.near(sources.latent, sources.labels, sources.index, self.neighbours)
+        out: tuple[Tensor, Tensor] = self.network.imagine[f"{a}-{b}"](sources.latent, prior, context, there)
         return out
 
-    def recovery(self, batch: Batch, adapted: dict[str, Tensor], classes: float, contrast: float) -> dict[str, Tensor]:
-        """Imagine sides that are there as if they were not; half of the rows as if they had no labels.
-
-            L = mean (1 - cos(x', x))^2 + classes nll(s cos(x', plain classes), l) + contrast InfoNCE(x', x)
-
-        Adapters and classes rest, so that features cannot shrink to please this loss. Trust learns to be
-        cos(x', x), or 0 if that is negative.
+    def remember(self, latents: Dataset, labels: Tensor) -> None:
+        """Take rows with two modalities as context.
 
         Args:
-            batch: With zeros for unknown labels.
-            adapted: Features of every modality after the adapters.
-            classes: Weight of the classes.
-            contrast: Weight of the contrast.
-
-        Returns:
-            "recovery", L summed over ordered pairs of modalities, and "trust".
+            latents: What the members make of them, first K e columns of each table; one observation of each kind.
+            labels: Multi-hot, shape (n, c); zeros where unknown.
         """
-        network, recovery, trusted = self.network, batch.labels.new_zeros(()), batch.labels.new_zeros(())
-        for a, b in self.banks:
-            here, there = batch.pairs(a, b)
-            if not len(here):
-                continue
-            rows, true = batch.rows[a][here], adapted[b][there].detach()
-            labels, known = batch.labels[rows], batch.known[rows]
-            told = torch.rand(len(rows), 1, device=true.device) < 0.5
-            x, trust = self(adapted[a][here].detach(), labels * told, batch.index[rows], a, b)
-            cosine = F.cosine_similarity(x, true, dim=1, eps=1e-8)
-            likelihood = label_nll(network.plain.fixed(x[known]), labels[known], single=bool(network.single))
-            own = torch.eye(len(x), device=x.device)
-            recovery = recovery + ((1 - cosine) ** 2).mean() + classes * likelihood.sum() / max(len(likelihood), 1)
-            recovery = recovery + contrast * supervised_contrastive(kernel(x, true) / TAU, own)
-            trusted = trusted + F.binary_cross_entropy_with_logits(trust, cosine.detach().clamp(0, 1))
-        return {"recovery": recovery, "trust": trusted}
-
-    @torch.no_grad()
-    def missing(
-        self, batch: Batch, adapted: dict[str, Tensor], target: str, wanted: Tensor, *, unseen: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Imagine a modality of some rows, as the mean over the sides that they have.
-
-        Args:
-            batch: With zeros for unknown labels.
-            adapted: Features of its modalities after the adapters.
-            target: The modality to imagine.
-            wanted: Which rows lack it, bool, shape (b,).
-            unseen: Whether the rows are none of the training data.
-
-        Returns:
-            Imagined sides (m, e), their places in the batch (m,), and their trust in [0, 1] (m,).
-        """
-        total, sides = batch.labels.new_zeros(len(wanted), self.network.width), batch.labels.new_zeros(len(wanted))
-        trust = torch.zeros_like(sides)
-        for source, x in adapted.items():
-            if (source, target) not in self.banks:
-                continue
-            here = wanted[batch.rows[source]]
-            rows = batch.rows[source][here]
-            found, logit = self(x[here], batch.labels[rows], None if unseen else batch.index[rows], source, target)
-            total.index_add_(0, rows, found)
-            trust.index_add_(0, rows, torch.sigmoid(logit))
-            sides.index_add_(0, rows, torch.ones_like(logit))
-        places = sides.nonzero().squeeze(1)
-        return total[places] / sides[places, None], places, trust[places] / sides[places]
-
-    @torch.no_grad()
-    def remember(self, batches: Batches, rows: NDArray[np.int64], device: torch.device) -> None:
-        """Take the paired rows as the adapters see them now.
-
-        Args:
-            batches: Of the training data.
-            rows: Items with at least two modalities.
-            device: Where the networks are.
-        """
-        self.network.eval()
-        parts = [batches.gather(rows[start : start + CHUNK]).to(device) for start in range(0, len(rows), CHUNK)]
-        adapted = [{m: self.network.adapted(part.x[m], k) for k, m in enumerate(self.names)} for part in parts]
-        self.banks = {}
+        width = self.network.priors.shape[2]
         for a, b in permutations(self.names, 2):
-            pairs = [part.pairs(a, b) for part in parts]
-            if not sum(len(here) for here, _ in pairs):
-                continue
-            places = [part.rows[a][here] for part, (here, _) in zip(parts, pairs, strict=True)]
-            self.banks[a, b] = Bank(
-                torch.cat([part.index[place] for part, place in zip(parts, places, strict=True)]),
-                torch.cat([(p.labels * p.known[:, None])[place] for p, place in zip(parts, places, strict=True)]),
-                torch.cat([some[a][here] for some, (here, _) in zip(adapted, pairs, strict=True)]),
-                torch.cat([some[b][there] for some, (_, there) in zip(adapted, pairs, strict=True)]),
-            )
+            both = np.flatnonzero(latents.present(a) & latents.present(b))
+            if len(both):
+                source, target = (torch.from_numpy(latents[m].of_items(both, len(latents)).read()) for m in (a, b))
+                index = torch.from_numpy(both)
+                self.banks[a, b] = Bank(index, labels[index], source[:, :width], target[:, :width])
 
-    @torch.no_grad()
-    def learn_readouts(self, batches: Batches, rows: NDArray[np.int64]) -> None:
-        """Ridge regression from imagined sides, as of unlabelled items, to the features that were really there.
+    def to(self, device: str | torch.device) -> None:
+        """Take the context to a device; networks go there by themselves."""
+        self.banks = {
+            way: Bank(**{part: value.to(device) for part, value in vars(bank).items()})
+            for way, bank in self.banks.items()
+        }
+
+    def learn_readout(self, modality: str, imagined: Tensor, features: Tensor) -> None:
+        """Ridge regression from imagined sides to the features that were really there.
 
         Args:
-            batches: Of the training data.
-            rows: Items with at least two modalities; the networks are at rest.
+            modality: The modality.
+            imagined: Of rows imagined as those of unlabelled items are, shape (m, K e).
+            features: Shape (m, d).
         """
-        for m in {target for _, target in self.banks}:
-            imagined, true = [], []
-            for start in range(0, len(rows), CHUNK):
-                batch = batches.gather(rows[start : start + CHUNK])
-                batch = replace(batch, labels=torch.zeros(len(batch.index), len(self.network.priors)))
-                others = {a: self.network.adapted(batch.x[a], k) for k, a in enumerate(self.names) if a != m}
-                here = torch.zeros(len(batch.index), dtype=torch.bool)
-                here[batch.rows[m]] = True
-                found, places, _ = self.missing(batch, others, m, here)
-                imagined.append(found)
-                true.append(batch.x[m][torch.searchsorted(batch.rows[m], places)])
-            f, x = self._extended(torch.cat(imagined)).double(), torch.cat(true).double()
-            gram = f.T @ f
-            gram.diagonal()[:-1].add_(0.1 * len(f))  # imagined features are of variance 1
-            solution: Tensor = torch.linalg.solve(gram, f.T @ x)
-            self.readout[m] = solution.float()
+        f, x = self._extended(imagined).double(), features.double()
+        gram = f.T @ f
+        gram.diagonal()[:-1].add_(0.1 * len(f))  # imagined features are of variance 1
+        solution: Tensor = torch.linalg.solve(gram, f.T @ x)
+        self.readout[modality] = solution.float()
 
-    def features(self, adapted: Tensor, modality: str) -> Tensor:
+    def features(self, imagined: Tensor, modality: str) -> Tensor:
         """Input features that go with imagined sides, shape (m, d)."""
-        return self._extended(adapted) @ self.readout[modality]
+        return self._extended(imagined) @ self.readout[modality]
 
     @staticmethod
-    def _extended(adapted: Tensor) -> Tensor:
-        return torch.cat([adapted, adapted.new_ones(len(adapted), 1)], dim=1)
+    def _extended(imagined: Tensor) -> Tensor:
+        return torch.cat([imagined, imagined.new_ones(len(imagined), 1)], dim=1)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Banks and readouts as named arrays."""
@@ -264,3 +197,83 @@ class Imaginer:
                     a, b = (self.names[int(k)] for k in way.split("-"))
                     parts.setdefault((a, b), {})[part] = tensor
         self.banks = {way: Bank(**found) for way, found in parts.items()}
+
+
+class ImaginationStage:
+    """MMI, learned on pairs of which one side is hidden; all else rests.
+
+        L = mean over ordered pairs of modalities of
+            mean (1 - cos(x', x))^2 + classes nll(s(x'), l) + contrast InfoNCE(x', x) + bce(trust, cos(x', x))
+
+    Half of the rows are imagined as if they had no labels, as new items have none. The data are what members make of
+    each side, and what the classifiers that have not learned from it say of its classes, side by side.
+
+    Args:
+        imaginer: With its banks.
+        classes: Weight of the classes.
+        contrast: Weight of the contrast.
+        rate: Learning rate.
+        weight_decay: Decoupled weight decay.
+        epochs: Passes over the pairs.
+        batch_size: Pairs in a batch.
+        seed: Seed of order, and of who is told the labels.
+        arguments: The method's arguments; a checkpoint fits no others.
+    """
+
+    def __init__(
+        self,
+        imaginer: Imaginer,
+        *,
+        classes: float,
+        contrast: float,
+        rate: float,
+        weight_decay: float,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        arguments: dict[str, Any],
+    ) -> None:
+        self.imaginer, self.network_ = imaginer, imaginer.network
+        self.classes, self.contrast, self.rate, self.weight_decay = classes, contrast, rate, weight_decay
+        self.epochs, self.batch_size, self.seed, self.arguments = epochs, batch_size, seed, arguments
+
+    def params(self) -> dict[str, Any]:
+        """The method's arguments."""
+        return self.arguments
+
+    def optimizer(self) -> Optimizer:
+        """AdamW over what imagines, and over the priors."""
+        learned = [*self.network_.imagine.parameters(), self.network_.priors]
+        return AdamW(learned, lr=self.rate, weight_decay=self.weight_decay, fused=True)
+
+    def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
+        """Context, to the device."""
+        self.imaginer.to(device)
+
+    def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """L and its terms."""
+        recovery, trusted = batch.labels.new_zeros(()), batch.labels.new_zeros(())
+        for a, b in self.imaginer.banks:
+            here, there = batch.pairs(a, b)
+            if len(here):
+                found, trust = self._way(batch, a, b, here, there)
+                recovery, trusted = recovery + found, trusted + trust
+        count = max(len(self.imaginer.banks), 1)
+        return {"loss": (recovery + trusted) / count, "recovery": recovery / count, "trust": trusted / count}
+
+    def _way(self, batch: Batch, a: str, b: str, here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        network, width = self.network_, self.network_.priors.shape[2]
+        rows, true = batch.rows[a][here], batch.x[b][there, :width]
+        told = torch.rand(len(rows), 1, device=true.device) < 0.5
+        labels, known = batch.labels[rows], batch.known[rows]
+        latent, p = batch.x[a][here].split([width, labels.shape[1]], dim=1)
+        x, trust = self.imaginer(Sources(latent, p, labels * (told & known[:, None]), batch.index[rows]), a, b)
+        cosine = F.cosine_similarity(x, true, dim=1, eps=1e-8)
+        loss = ((1 - cosine) ** 2).mean()
+        if known.any():
+            seen = network.members_of(x[known])
+            scores = network.classes(network.causal(seen, self.imaginer.names.index(b)))
+            loss = loss + self.classes * label_nll(scores, labels[known], single=bool(network.single)).mean()
+        own = torch.eye(len(x), device=x.device)
+        loss = loss + self.contrast * supervised_contrastive(kernel(x, true) / TAU, own)
+        return loss, F.binary_cross_entropy_with_logits(trust, cosine.detach().clamp(0, 1))

@@ -1,4 +1,4 @@
-"""The networks of CASR: attentions of the environments, and what imagines a missing side."""
+"""The networks of CASR: members with an attention for each environment, and what imagines a missing side."""
 
 from __future__ import annotations
 
@@ -10,46 +10,138 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
 
-from amodal.methods.embedding.feature_embed import CosineClasses, EmbedNetwork
+from amodal.methods.networks import Scale
 
-__all__ = ["Attention", "CASRNetwork", "Fusion", "Imagination", "Rows"]
+__all__ = ["Adapters", "Attention", "CASRNetwork", "Fusion", "Imagination", "MemberClasses", "Pooling", "Rows"]
 
 HEADS = 4
 
 
-class Attention(nn.Module):
-    """K gates side by side, one for each environment: A_k(x) * x.
+def _drawn(*shape: int) -> nn.Parameter:
+    """Weights of layers side by side, shape (..., inputs, outputs), as ``nn.Linear`` draws them."""
+    return nn.Parameter(torch.empty(*shape).uniform_(-1, 1) / math.sqrt(shape[-2]))
 
-        A_k(x) = sigmoid(W2_k ReLU(W1_k x + b1_k) + b2_k)
+
+class Adapters(nn.Module):
+    """Features of one modality to the spaces of K members: x_k = LN(W2_k ReLU(W1_k x)), side by side.
 
     Args:
-        dim: Width e.
-        environments: Number K.
+        dim: Width d of the features.
+        members: Number K.
+        hidden: Width of each hidden layer.
+        width: Width e of each member's space.
+        dropout: Share of input features, and of hidden units, left out in training.
     """
 
-    def __init__(self, dim: int, environments: int) -> None:
+    def __init__(self, dim: int, members: int, hidden: int, width: int, dropout: tuple[float, float]) -> None:
         super().__init__()
-        half = max(dim // 2, 1)
-        self.first = nn.Parameter(torch.empty(environments, dim, half).uniform_(-1, 1) / math.sqrt(dim))
-        self.first_offset = nn.Parameter(torch.zeros(environments, 1, half))
-        self.second = nn.Parameter(torch.empty(environments, half, dim).uniform_(-1, 1) / math.sqrt(half))
-        self.second_offset = nn.Parameter(torch.zeros(environments, 1, dim))
+        self.standardise = Scale(dim)
+        self.first, self.second = nn.Linear(dim, members * hidden), _drawn(members, hidden, width)
+        self.second_offset = nn.Parameter(torch.zeros(members, 1, width))
+        self.drop_input, self.drop_hidden = (nn.Dropout(share) for share in dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attended features of every environment, shape (K, m, e), of features (m, e)."""
+        """Adapted features, shape (K, ..., e), of features (..., d)."""
+        a = self.drop_hidden(F.relu(self.first(self.drop_input(self.standardise(x)))))
+        members, hidden, width = self.second.shape
+        z = torch.baddbmm(self.second_offset, a.reshape(-1, members, hidden).transpose(0, 1), self.second)
+        return F.layer_norm(z, (width,)).view(members, *x.shape[:-1], width)
+
+
+class Pooling(nn.Module):
+    """Parts to one vector, for every environment and member: sum_t softmax_t(u tanh(V x_t)) x_t over real parts.
+
+    Args:
+        environments: Number Q.
+        members: Number K.
+        width: Width e.
+    """
+
+    def __init__(self, environments: int, members: int, width: int) -> None:
+        super().__init__()
+        half = max(width // 2, 1)
+        self.inner, self.outer = _drawn(environments, members, width, half), _drawn(environments, members, half, 1)
+
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        """Pooled parts of every environment, shape (Q, K, m, e).
+
+        Args:
+            x: Adapted parts, shape (K, m, T, e).
+            there: Which are real, bool, shape (m, T); an observation without any is pooled to 0.
+        """
+        return self._pooled(x, there, self.inner, self.outer)
+
+    def mean(self, x: Tensor, there: Tensor) -> Tensor:
+        """The same with weights that are the mean over environments, shape (K, m, e)."""
+        return self._pooled(x, there, *(theta.mean(dim=0, keepdim=True) for theta in self.layers()))[0]
+
+    def layers(self) -> tuple[Tensor, ...]:
+        """Theta: the weights of each layer for all environments."""
+        return self.inner, self.outer
+
+    @staticmethod
+    def _pooled(x: Tensor, there: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
+        hidden = torch.tanh(torch.einsum("kmte,qkeh->qkmth", x, inner))
+        scores = torch.einsum("qkmth,qkhi->qkmt", hidden, outer).masked_fill(~there, -1e4)
+        return torch.einsum("qkmt,kmte->qkme", torch.softmax(scores, dim=-1) * there, x)
+
+
+class Attention(nn.Module):
+    """Gates side by side, one for each environment and member: A_qk(x) * x.
+
+        A_qk(x) = sigmoid(W2_qk ReLU(W1_qk x + b1_qk) + b2_qk)
+
+    Args:
+        environments: Number Q.
+        members: Number K.
+        width: Width e.
+    """
+
+    def __init__(self, environments: int, members: int, width: int) -> None:
+        super().__init__()
+        half = max(width // 2, 1)
+        self.first, self.second = _drawn(environments, members, width, half), _drawn(environments, members, half, width)
+        self.first_offset = nn.Parameter(torch.zeros(environments, members, 1, half))
+        self.second_offset = nn.Parameter(torch.zeros(environments, members, 1, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attended features, shape (Q, K, m, e), of features seen in each environment, shape (Q, K, m, e)."""
         return self._attended(x, *self.layers())
 
     def mean(self, x: Tensor) -> Tensor:
-        """Features attended by one gate whose weights are the mean over environments, shape (m, e)."""
-        return self._attended(x, *(theta.mean(dim=0, keepdim=True) for theta in self.layers()))[0]
+        """Features (K, m, e) attended by one gate for each member, whose weights are the mean over environments."""
+        return self._attended(x[None], *(theta.mean(dim=0, keepdim=True) for theta in self.layers()))[0]
 
     def layers(self) -> tuple[Tensor, ...]:
         """Theta: the weights of each layer for all environments."""
         return self.first, self.first_offset, self.second, self.second_offset
 
-    def _attended(self, x: Tensor, first: Tensor, first_offset: Tensor, second: Tensor, offset: Tensor) -> Tensor:
-        inner = F.relu(torch.baddbmm(first_offset, x.expand(len(first), -1, -1), first))
-        return torch.sigmoid(torch.baddbmm(offset, inner, second)) * x
+    @staticmethod
+    def _attended(x: Tensor, first: Tensor, first_offset: Tensor, second: Tensor, offset: Tensor) -> Tensor:
+        inner = F.relu(x @ first + first_offset)
+        return torch.sigmoid(inner @ second + offset) * x
+
+
+class MemberClasses(nn.Module):
+    """Classes as directions of each member's space: s_kc = scale cos(z_k, w_kc) + d_kc.
+
+    Args:
+        members: Number K.
+        width: Width e.
+        classes: Number c.
+        scale: Factor of the cosine.
+    """
+
+    def __init__(self, members: int, width: int, classes: int, scale: float) -> None:
+        super().__init__()
+        self.directions = nn.Parameter(torch.randn(members, classes, width) / math.sqrt(width))
+        self.offsets = nn.Parameter(torch.zeros(members, 1, classes))
+        self.scale = scale
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Scores, shape (..., K, m, c), for z of shape (..., K, m, e)."""
+        directions = F.normalize(self.directions, dim=-1, eps=1e-8).transpose(1, 2)
+        return self.scale * F.normalize(z, dim=-1, eps=1e-8) @ directions + self.offsets
 
 
 class Fusion(nn.Module):
@@ -89,10 +181,10 @@ class Fusion(nn.Module):
 class Imagination(nn.Module):
     """The missing side of an item, from the side that is there, its category prior and the context of like items.
 
-        q = LN(W [e ; x]),   h = LN(q + attention(q; keys and values: context and e)),   x' = LN(h + FFN(h))
+        q = LN(W [e ; x]),   h = LN(q + attention(q; keys and values: context and e)),   x' = LN(e + g * (h + FFN(h)))
 
-    Without anything to attend to, x' is a function of x alone. The last LN has no weights, as that of the adapters, so
-    that imagined sides are of the length of true ones.
+    Without anything to attend to, x' is a function of x alone. The gains g begin small, so that imagination begins with
+    what is known of the classes.
 
     Args:
         dim: Width e.
@@ -103,6 +195,7 @@ class Imagination(nn.Module):
         self.query, self.fusion = nn.Linear(2 * dim, dim), Fusion(dim)
         self.norm_query, self.norm_context = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.feedforward = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.gain = nn.Parameter(torch.full((dim,), 0.1))
         self.norm_out, self.trust = nn.LayerNorm(dim, elementwise_affine=False), nn.Linear(dim, 1)
 
     def forward(self, x: Tensor, prior: Tensor | None, context: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,19 +210,20 @@ class Imagination(nn.Module):
         Returns:
             Imagined sides, shape (m, e), and the logit of how far to trust them, shape (m,).
         """
-        q = self.norm_query(self.query(torch.cat([torch.zeros_like(x) if prior is None else prior, x], dim=1)))
+        expected = torch.zeros_like(x) if prior is None else prior
+        q = self.norm_query(self.query(torch.cat([expected, x], dim=1)))
         if prior is not None:
             context = torch.cat([context, prior[:, None]], dim=1)
             there = torch.cat([there, there.new_ones(len(x), 1)], dim=1)
         h = self.norm_context(q + self.fusion(q, context, there))
-        return self.norm_out(h + self.feedforward(h)), self.trust(h.detach()).squeeze(1)
+        return self.norm_out(expected + self.gain * (h + self.feedforward(h))), self.trust(h.detach()).squeeze(1)
 
 
 class Rows(nn.Module):
     """What is known of training rows beside their features; stands in checkpoints, but not in a saved model.
 
     Args:
-        environment: Weights p of the rows in each environment, shape (n, K).
+        environment: Weights p of the rows in each environment, shape (n, Q).
         guess: Labels guessed of rows that have none, shape (n, c); zeros elsewhere. (0, c) if none are.
     """
 
@@ -142,68 +236,113 @@ class Rows(nn.Module):
         self.register_buffer("guess", guess)
 
 
-class CASRNetwork(EmbedNetwork):
-    """All that CASR learns.
+class CASRNetwork(nn.Module):
+    """All that CASR learns by descent.
 
     Args:
         dims: Width of the features of each modality, in order.
-        dim: Width e of the common space.
-        widths: Widths of the hidden layers of an adapter.
+        parts: Which modalities come in parts.
+        members: Number K.
+        hidden: Width of each hidden layer of an adapter.
+        width: Width e of each member's space.
         dropout: Share of input features, and of hidden units, left out in training.
         classes: Number of classes c.
-        environments: Number of attentions K of each modality.
-        scale: Factor s of the cosine with a class.
+        environments: Number Q of attentions of each modality and member.
+        scale: Factor of the cosine with a class.
 
     Attributes:
+        single: Whether items have one class each; else classes are independent.
         reach: Squared length of the longest semantic embedding that is expected; see ``share_vectors``.
+        temperature: Factor of the scores of each modality before they become probabilities, shape (M,).
+        priors: T, what the classes lead one to expect of each modality, shape (M, c, K e).
         rows: What is known of training rows; only in training.
     """
 
+    single: Tensor
     reach: Tensor
+    temperature: Tensor
     rows: Rows
 
     def __init__(
         self,
         dims: Sequence[int],
-        dim: int,
-        widths: Sequence[int],
-        dropout: tuple[float, float],
+        parts: Sequence[bool],
         *,
+        members: int,
+        hidden: int,
+        width: int,
+        dropout: tuple[float, float],
         classes: int,
         environments: int,
         scale: float,
     ) -> None:
-        super().__init__(dims, dim, widths, dropout[1])
-        self.drop_input = nn.Dropout(dropout[0])
-        self.norm = nn.ModuleList([nn.LayerNorm(dim, elementwise_affine=False) for _ in dims])
-        self.width, self.environments = dim, environments
-        self.attention = nn.ModuleList([Attention(dim, environments) for _ in dims])
-        self.head = nn.Linear(dim, dim)
-        self.classes = CosineClasses(dim, classes, scale)
-        self.plain = CosineClasses(dim, classes, scale)
-        self.priors = nn.Parameter(torch.randn(classes, dim))
+        super().__init__()
+        self.members, self.width, self.environments = members, width, environments
+        self.register_buffer("single", torch.tensor(data=True))
         self.register_buffer("reach", torch.ones(()))
-        self.imagine = nn.ModuleDict({f"{a}-{b}": Imagination(dim) for a, b in permutations(range(len(dims)), 2)})
+        self.register_buffer("temperature", torch.ones(len(dims)))
+        self.encoder = nn.ModuleList([Adapters(dim, members, hidden, width, dropout) for dim in dims])
+        self.pooling = nn.ModuleDict({str(k): Pooling(environments, members, width) for k, p in enumerate(parts) if p})
+        self.attention = nn.ModuleList([Attention(environments, members, width) for _ in dims])
+        self.head, self.head_offset = _drawn(members, width, width), nn.Parameter(torch.zeros(members, 1, width))
+        self.classes = MemberClasses(members, width, classes, scale)
+        self.plain = MemberClasses(members, width, classes, scale)
+        latent = members * width
+        self.priors = nn.Parameter(torch.randn(len(dims), classes, latent))
+        self.imagine = nn.ModuleDict({f"{a}-{b}": Imagination(latent) for a, b in permutations(range(len(dims)), 2)})
 
-    def adapted(self, x: Tensor, modality: int) -> Tensor:
-        """Features of one modality after its adapter, shape (m, e)."""
-        encoder = self.encoder[modality]
-        scaled = self.drop_input(encoder.standardise(x))  # type: ignore[operator]
-        out: Tensor = self.norm[modality](self.project[modality](encoder.layers(scaled)))  # type: ignore[operator]
-        return out
+    def seen(self, x: Tensor, modality: int) -> tuple[Tensor, Tensor]:
+        """Adapted features of one modality, pooled if they are of parts.
 
-    def aligned(self, adapted: Tensor, modality: int) -> Tensor:
-        """F of every environment, unit rows, shape (K, m, e)."""
-        return F.normalize(self.head(self.attention[modality](adapted)), dim=-1, eps=1e-8)
+        Args:
+            x: Features (m, d), or parts (m, T, d).
+            modality: Its position.
 
-    def gates(self) -> list[Attention]:
-        """The attentions of all modalities."""
-        return [gate for gate in self.attention if isinstance(gate, Attention)]
+        Returns:
+            As each environment sees them, shape (Q, K, m, e), and as their mean does, shape (K, m, e).
+        """
+        adapted: Tensor = self.encoder[modality](x)
+        if str(modality) not in self.pooling:
+            return adapted.expand(self.environments, *adapted.shape), adapted
+        pooling, there = self.pooling[str(modality)], (x != 0).any(dim=-1)
+        return pooling(adapted, there), pooling.mean(adapted, there)  # type: ignore[operator]
 
-    def causal(self, adapted: Tensor, modality: int) -> Tensor:
-        """F of the mean attention, unit rows, shape (m, e)."""
-        return F.normalize(self.head(self.gates()[modality].mean(adapted)), dim=-1, eps=1e-8)
+    def latent(self, x: Tensor, modality: int) -> Tensor:
+        """What all members make of some features, side by side, shape (m, K e)."""
+        return self.seen(x, modality)[1].transpose(0, 1).flatten(1)
+
+    def members_of(self, latent: Tensor) -> Tensor:
+        """The inverse of putting members side by side, shape (K, m, e)."""
+        return latent.view(len(latent), self.members, self.width).transpose(0, 1)
+
+    def aligned(self, seen: Tensor, modality: int) -> Tensor:
+        """F of every environment and member, unit rows, shape (Q, K, m, e), of what is seen in each."""
+        return self._projected(self.attention[modality](seen))
+
+    def causal(self, seen: Tensor, modality: int) -> Tensor:
+        """F of the mean attention, unit rows, shape (K, m, e), of what the mean sees, shape (K, m, e)."""
+        return self._projected(self.attention[modality].mean(seen))  # type: ignore[operator]
+
+    def thetas(self) -> list[tuple[Tensor, ...]]:
+        """The weights of all attentions, by modality, each (Q, ...)."""
+        return [part.layers() for part in (*self.attention, *self.pooling.values())]  # type: ignore[operator]
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Class probabilities of scores: softmax if items have one class, else logistic."""
         return torch.softmax(scores, dim=-1) if self.single else torch.sigmoid(scores)
+
+    def evidence(self, seen: Tensor, modality: int, fold: Tensor | None = None) -> Tensor:
+        """What members say of the classes: logarithms, or log-odds, of probabilities, shape (m, c).
+
+        Args:
+            seen: What the mean attention sees, shape (K, m, e).
+            modality: Its position.
+            fold: For training rows, the member that has not learned from each, shape (m,); the mean of all otherwise.
+        """
+        p = self.probabilities(self.classes(self.causal(seen, modality)) * self.temperature[modality])
+        p = p.mean(dim=0) if fold is None else p[fold, torch.arange(len(fold), device=fold.device)]
+        p = p.clamp(1e-6, 1 - 1e-6)
+        return p.log() if self.single else torch.logit(p)
+
+    def _projected(self, attended: Tensor) -> Tensor:
+        return F.normalize(attended @ self.head + self.head_offset, dim=-1, eps=1e-8)

@@ -1,0 +1,194 @@
+"""What like items say of classes: a kernel machine of each modality, and how far it and the members are believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from amodal.losses import label_nll
+
+__all__ = ["Belief", "Judge", "Likeness", "believed", "learned_likeness"]
+
+#: Widths of the kernel, as parts of the mean squared distance, and penalties to choose from.
+WIDTHS, PENALTIES = (0.5, 1.0), (0.03, 0.1, 0.3, 1.0, 3.0)
+
+
+class Likeness(nn.Module):
+    """Scores of classes by a kernel machine: s(x) = mean label + sum_a exp(-|x - a|^2 / width) b_a over anchors a.
+
+    Args:
+        anchors: Scaled features of some training rows, shape (A, d).
+        classes: Number of classes c.
+    """
+
+    anchors: Tensor
+    width: Tensor
+    coefficients: Tensor
+    mean: Tensor
+
+    def __init__(self, anchors: Tensor, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("anchors", anchors)
+        self.register_buffer("width", torch.ones(()))
+        self.register_buffer("coefficients", torch.zeros(len(anchors), classes))
+        self.register_buffer("mean", torch.zeros(classes))
+
+    def alike(self, x: Tensor) -> Tensor:
+        """Likeness of scaled features (m, d) to the anchors, in (0, 1], shape (m, A)."""
+        return torch.exp(-squared(x, self.anchors) / self.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of the classes, shape (m, c), of scaled features (m, d)."""
+        return self.alike(x) @ self.coefficients + self.mean
+
+
+def squared(x: Tensor, anchors: Tensor) -> Tensor:
+    """Squared distances, shape (m, A)."""
+    return ((x**2).sum(dim=1)[:, None] + (anchors**2).sum(dim=1) - 2 * x @ anchors.T).clamp_min(0)
+
+
+def learned_likeness(
+    x: Tensor, labels: Tensor, fold: Tensor, anchors: Tensor, *, single: bool
+) -> tuple[Likeness, Tensor]:
+    """Ridge regression of labels on likeness to anchors; width and penalty are those under which labels are likeliest.
+
+        min_b  sum_i |l_i - mean label - k(x_i) b|^2 + penalty <b, k(anchors) b>
+
+    Each row is judged by a machine that has not learned from its fold. At last all rows are learned from.
+
+    Args:
+        x: Scaled features, shape (n, d).
+        labels: Multi-hot, shape (n, c).
+        fold: Of each row, shape (n,).
+        anchors: Which rows are anchors, shape (A,).
+        single: Whether every item has exactly one class.
+
+    Returns:
+        The machine, and the scores of its rows by machines that have not seen them, shape (n, c).
+    """
+    machine = Likeness(x[anchors].clone(), labels.shape[1])
+    machine.mean.copy_(labels.mean(dim=0))
+    target, apart = (labels - machine.mean).double(), squared(x, machine.anchors).double()
+    folds, best = [fold == k for k in fold.unique()], (torch.inf, None, None, None)
+    for width in WIDTHS:
+        spread = width * float(apart.mean()) or 1.0
+        k = torch.exp(-apart / spread)
+        grams, sums = [k[some].T @ k[some] for some in folds], [k[some].T @ target[some] for some in folds]
+        gram, total = torch.stack(grams).sum(dim=0), torch.stack(sums).sum(dim=0)
+        for penalty in PENALTIES:
+            ridge = penalty * k[anchors] + 1e-6 * torch.eye(len(anchors), dtype=k.dtype)
+            scores = torch.empty_like(target)
+            for some, own, answer in zip(folds, grams, sums, strict=True):
+                scores[some] = k[some] @ _solved(gram - own + ridge, total - answer)
+            scores = (scores + machine.mean).float()
+            loss = believed([scores], labels, single=single).loss
+            if loss < best[0]:
+                best = loss, spread, _solved(gram + ridge, total), scores
+    _, spread, coefficients, scores = best
+    assert coefficients is not None and spread is not None and scores is not None  # noqa: S101 - some loss is finite
+    machine.width.fill_(spread)
+    machine.coefficients.copy_(coefficients)
+    return machine, scores
+
+
+def _solved(matrix: Tensor, right: Tensor) -> Tensor:
+    out: Tensor = torch.linalg.solve(matrix, right)
+    return out
+
+
+@dataclass
+class Belief:
+    """How far each voice is believed.
+
+    Attributes:
+        weights: Factor of each, shape (v,).
+        offsets: Of the classes, shape (c,); zeros where items have one class each.
+        loss: Mean negative log-likelihood of the labels, in nats.
+    """
+
+    weights: Tensor
+    offsets: Tensor
+    loss: float = 0.0
+
+    def scores(self, *voices: Tensor) -> Tensor:
+        """Weighted sum of what they say, shape (m, c)."""
+        return torch.stack([w * s for w, s in zip(self.weights, voices, strict=True)]).sum(dim=0) + self.offsets
+
+
+def believed(voices: list[Tensor], labels: Tensor, *, single: bool) -> Belief:
+    """Weights w and offsets d under which labels are likeliest: min nll(sum_v w_v s_v + d, l), with a little |d|^2.
+
+    Args:
+        voices: Scores s_v of rows by something that has not learned from them, each (n, c).
+        labels: Multi-hot, shape (n, c).
+        single: Whether every item has exactly one class; then d is 0.
+    """
+    scores, target = [voice.double() for voice in voices], labels.double()
+    weights = torch.ones(len(scores), dtype=torch.double, requires_grad=True)
+    offsets = torch.zeros(labels.shape[1], dtype=torch.double, requires_grad=not single)
+    free = [weights] if single else [weights, offsets]
+    descent = torch.optim.LBFGS(free, max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        descent.zero_grad()
+        value = (
+            label_nll(Belief(weights, offsets).scores(*scores), target, single=single).mean()
+            + 1e-3 * (offsets**2).mean()
+        )
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        descent.step(loss)  # type: ignore[arg-type]
+        found = float(loss().detach())
+    return Belief(weights.detach().float(), offsets.detach().float(), found)
+
+
+@dataclass
+class Judge:
+    """Who says what of the classes of one modality.
+
+    Attributes:
+        alone: How far the members are believed by themselves.
+        both: How far members and like items are; None if like items are not asked.
+        machine: What like items say; None likewise.
+    """
+
+    alone: Belief
+    both: Belief | None = None
+    machine: Likeness | None = None
+
+    def scores(self, evidence: Tensor, x: Tensor) -> Tensor:
+        """Scores of the classes, shape (m, c).
+
+        Args:
+            evidence: What the members say, shape (m, c).
+            x: Scaled features, shape (m, d).
+        """
+        if self.both is None or self.machine is None:
+            return self.alone.scores(evidence)
+        return self.both.scores(evidence, self.machine(x))
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Everything learned as named arrays."""
+        found = {"alone.weights": self.alone.weights, "alone.offsets": self.alone.offsets}
+        if self.both is not None and self.machine is not None:
+            found |= {"both.weights": self.both.weights, "both.offsets": self.both.offsets}
+            found |= {f"machine.{name}": value for name, value in self.machine.state_dict().items()}
+        return {name: value.cpu().numpy() for name, value in found.items()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Judge:
+        """The inverse of ``state``."""
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+        alone = Belief(tensors["alone.weights"], tensors["alone.offsets"])
+        if "both.weights" not in tensors:
+            return cls(alone)
+        machine = Likeness(tensors["machine.anchors"], tensors["machine.coefficients"].shape[1])
+        machine.load_state_dict({name[8:]: value for name, value in tensors.items() if name.startswith("machine.")})
+        return cls(alone, Belief(tensors["both.weights"], tensors["both.offsets"]), machine)
