@@ -26,6 +26,7 @@ __all__ = [
     "columns_of",
     "entries_of",
     "first_of",
+    "keys_of",
     "match_of",
     "nearest_items",
     "of_items",
@@ -149,6 +150,16 @@ def entries_of(
                     **{name: [column[row] for row in rows] for name, column in columns.items()},
                 },
             )
+
+
+def keys_of(items: Dataset) -> list[str]:
+    """The external ids that the entries of items have, if all their content can be encoded."""
+    keys: list[str] = []
+    for modality, table in items.modalities.items():
+        rows = np.sort(table.item)
+        named = zip(items.ids[rows].tolist(), _numbers(rows), strict=True)
+        keys += [_key(one, modality, number) for one, number in named]
+    return keys
 
 
 def of_items(index: Index, items: Sequence[str], modality: str | None = None) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ import warnings
 import pytest
 
 from amodal.benchmark import cluster, engines, read_results, run_grid
+from amodal.cluster import connect
 from tests.benchmark.grids import data, runs
 from tests.benchmark.test_engines import failures, found
 
@@ -22,7 +23,7 @@ pytestmark = [
 def _cluster():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cluster.connect(ray, 2)
+        connect(ray, 2)
     yield
     ray.shutdown()
 

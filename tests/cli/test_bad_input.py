@@ -181,6 +181,9 @@ def test_evaluation_needs_items_that_were_held_out(amodal, model, tmp_path):
 
 def test_places_that_cannot_be_written(fit, amodal, model, tmp_path):
     (tmp_path / "file").write_text("x")
+    refused(amodal("encode", model, "tiny", *TEXT), 2, "exactly one of them")
+    both = ("encode", model, "tiny", *TEXT, "--out", tmp_path / "c.npz", "--engine", "ray")
+    refused(amodal(*both), 2, "for --index")
     result = amodal("-q", "encode", model, "tiny", *TEXT, "--out", tmp_path / "file" / "codes.npz")
     assert refused(result, 1, str(tmp_path / "file"))
     refused(amodal("-q", "fit", "tiny", *TEXT, "--out", tmp_path / "file" / "m", *QUICK), 3, "cannot be written")

@@ -27,6 +27,9 @@ def test_fit_search_and_all_that_follows(amodal, model, tmp_path):
     assert 0 < judged["metrics"]["chance"]["image->text"] < 1
 
     coded = amodal("-q", "encode", model, "tiny", *TEXT, "--out", tmp_path / "codes.npz", "--json").json
+    into = ("-q", "encode", model, "tiny", *TEXT, "--index", tmp_path / "index", "--json")
+    first, again = amodal(*into).json, amodal(*into).json
+    assert (first["written"], first["kept"]) == (again["kept"], again["written"]) == (sum(coded["codes"].values()), 0)
     assert coded["codes"] == {"image": 80, "text": 80}
     with np.load(tmp_path / "codes.npz") as arrays:
         assert arrays["image"].shape == (80, 8) and arrays["bits"] == 64

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from amodal.benchmark.engines import Engine, Job, Outcome, attempt, cores
+from amodal.benchmark.engines import Engine, Job, Outcome, attempt
+from amodal.cluster import connect, cores
 from amodal.data import Dataset
 from amodal.errors import MissingExtra, UsageError
 from amodal.training import Training
 
-__all__ = ["Cluster", "connect"]
+__all__ = ["Cluster"]
 
 
 class Cluster(Engine):
@@ -72,27 +72,6 @@ class Cluster(Engine):
         self._jobs.clear()
         if self._ours:
             self._ray.shutdown()
-
-
-def connect(ray: Any, processors: int) -> None:
-    """Join the cluster that RAY_ADDRESS names, or start one on this machine.
-
-    Args:
-        ray: The module.
-        processors: How many tasks one started here may do at once; one that is there says so itself.
-
-    Raises:
-        UsageError: If it cannot be reached.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers nothing unless the user wants it
-    address = os.environ.get("RAY_ADDRESS")
-    own: dict[str, Any] = {} if address else {"num_cpus": processors, "include_dashboard": False}
-    try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"no Ray cluster answers at {address or 'this machine'}: {error} Start one, or use --engine local."
-        ) from error
 
 
 def _attempt(job: Job, dataset: Dataset, training: Training) -> Outcome:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from amodal.benchmark.runs import Run, carry_out
+from amodal.cluster import cores
 from amodal.data import Dataset
 from amodal.errors import AmodalError, UsageError, nearest
 from amodal.training import Training
 
-__all__ = ["ENGINES", "Engine", "Here", "Job", "Outcome", "attempt", "cores", "open_engine"]
+__all__ = ["ENGINES", "Engine", "Here", "Job", "Outcome", "attempt", "open_engine"]
 
 ENGINES = ("local", "ray")
 
@@ -162,8 +163,3 @@ def open_engine(
     share = max(1, cores() // count)
     asked = os.environ.get("OMP_NUM_THREADS", "")  # what --threads sets
     return Processes(data, silent, workers=count, threads=min(share, int(asked)) if asked.isdigit() else share)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -180,12 +180,28 @@ def evaluate(
 def encode(
     model: Model,
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="The .npz file to write: packed codes and ids by modality.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The .npz file to write: packed codes and ids by modality.")
+    ] = None,
+    index: Annotated[str | None, typer.Option("--index", help="Or the index to write to: URL, made if needed.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: a cluster; with --index.")] = "local",
+    workers: Annotated[int | None, typer.Option(help="Parts at once on a cluster; all its processors.")] = None,
     modalities: Modalities = None,
     skip_bad: Skip = False,
     json: Json = False,
 ) -> None:
-    """Write the codes of data, each from its own modality alone."""
+    """Write the codes of data to a file or an index.
+
+    Each is made from its own modality alone. Run again after an interruption, --index goes on: parts of the data whose entries are all there are passed over.
+    """
+    if (out is None) == (index is None):
+        raise UsageError("write to a file with --out, or to an index with --index; name exactly one of them.")
+    if index is not None:
+        _encode_into(index, model, data, engine, workers, modalities, skip_bad=skip_bad, json=json)
+        return
+    if engine != "local" or workers is not None:
+        raise UsageError("--engine and --workers are for --index; a file is written by this process alone.")
+    assert out is not None  # noqa: S101 - just checked
     from amodal.evaluation import encode_items, save_codes
 
     items, problems = load(data, modalities, skip_bad=skip_bad)
@@ -199,6 +215,30 @@ def encode(
         emit({"file": str(out), "codes": counts, "left_out": left})
     else:
         note(f"{out}: " + ", ".join(f"{count:,} of {name}" for name, count in counts.items()))
+        left_out(left)
+
+
+def _encode_into(
+    url: str,
+    model: Path,
+    data: str,
+    engine: str,
+    workers: int | None,
+    modalities: str | None,
+    *,
+    skip_bad: bool,
+    json: bool,
+) -> None:
+    from amodal.bulk import encode_into
+
+    items, problems = load(data, modalities, skip_bad=skip_bad)
+    with _open(model) as shop, bars() as progress:
+        done = encode_into(shop, items, url, engine=engine, workers=workers, progress=progress, skip_bad=skip_bad)
+    left = [*problems, *done.left_out]
+    if json:
+        emit({"written": done.written, "kept": done.kept, "left_out": left})
+    else:
+        note(f"{done.written:,} entries written" + (f", {done.kept:,} were there already" if done.kept else ""))
         left_out(left)
 
 
