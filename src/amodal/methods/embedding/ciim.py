@@ -254,7 +254,7 @@ class CIIM(FeatureEmbed):
         assert data.labels is not None  # noqa: S101 - checked by fit
         if self.intervention:
             for name, encoder, erase in zip(data.names, self.network_.encoder, self.network_.erase, strict=True):
-                erase.fit(data, name, encoder.standardise, self.environment, self.seed)
+                erase.fit(data, name, encoder.standardise, self.environment, self.seed)  # type: ignore[operator]
         if not self.network_.single:
             most = float(data.labels.per_row[data.labels.known].max())
             share = torch.from_numpy(data.labels.dense(np.flatnonzero(data.labels.known)).mean(axis=0))
