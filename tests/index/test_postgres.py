@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -108,6 +110,26 @@ def test_a_lost_connection_is_made_again(postgres, admin):
             index.count()
         assert index.count() == 10
         assert index.search(vectors[:1], 1).ids.tolist() == [[0]]
+
+
+@pytest.mark.service
+def test_threads_search_side_by_side(postgres):
+    vectors = np.arange(80, dtype=np.uint8).reshape(10, 8)
+    inside = threading.Barrier(4, timeout=20)
+    with amodal.index.open(postgres + "side", create=SPEC) as index:
+        index.add(range(10), vectors)
+
+        def look(_):
+            with index._session.transaction() as connection:
+                inside.wait()  # all four are in a transaction at once
+                return connection.execute("SELECT count(*) FROM side").fetchone()[0]
+
+        for _ in range(2):
+            with ThreadPoolExecutor(4) as threads:
+                assert list(threads.map(look, range(4))) == [10] * 4
+        assert len(index._session._idle) == 4  # the second four found those of the first
+        kept = list(index._session._idle)
+    assert all(connection.closed for connection in kept)
 
 
 @pytest.mark.service

@@ -51,7 +51,8 @@ def test_a_server_that_is_away_and_comes_back(away, monkeypatch):
     query = {"by": "vector", "vector": "a5f0"}
     session = away.app.state.service.generation.index._session
     with monkeypatch.context() as patch:
-        session._connection.close()
+        for connection in session._idle:
+            connection.close()
         patch.setattr(session, "_address", replace(session._address, conninfo="host=/nowhere"))
         assert "nowhere" not in problem(away.post("/v1/search", json=query), 503, "unavailable")["detail"]
         problem(away.get("/ready"), 503, "unavailable")

@@ -23,6 +23,7 @@ from amodal.index.spec import IndexSpec
 __all__ = ["Address", "Session", "Vector", "unpacked"]
 
 _TIMEOUT = 10  # seconds to connect, unless the address says otherwise
+_LOST = ("08", "57P")  # what the server says when it goes away; the client library says nothing of that kind
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
 
 
@@ -64,7 +65,7 @@ class Address:
 
 
 class Session:
-    """One connection, used by one thread at a time.
+    """As many connections as there are transactions at one time, kept for the next ones.
 
     Args:
         address: Where to connect.
@@ -74,8 +75,8 @@ class Session:
     def __init__(self, address: Address, *, readonly: bool) -> None:
         self._address = address
         self._readonly = readonly
-        self._mutex = threading.RLock()
-        self._connection: psycopg.Connection[Any] | None = None
+        self._mutex = threading.Lock()
+        self._idle: list[psycopg.Connection[Any]] = []
         self._spec: IndexSpec | None = None
         self.closed = False
 
@@ -93,30 +94,52 @@ class Session:
             IndexUnavailable: If the server cannot be reached.
             DataError: If the server refuses what is asked.
         """
-        with self._mutex, self._sentences():
-            connection = self._connected()
-            # a write must see what others wrote while it waited for them
-            level = psycopg.IsolationLevel.READ_COMMITTED if write else psycopg.IsolationLevel.REPEATABLE_READ
-            if connection.isolation_level != level:
-                connection.isolation_level = level
-            with connection.transaction():
-                yield connection
+        with self._sentences():
+            connection = self._taken() or self._made()
+            try:
+                # a write must see what others wrote while it waited for them
+                level = psycopg.IsolationLevel.READ_COMMITTED if write else psycopg.IsolationLevel.REPEATABLE_READ
+                if connection.isolation_level != level:
+                    connection.isolation_level = level
+                with connection.transaction():
+                    yield connection
+            finally:
+                self._put_back(connection)
 
     def close(self) -> None:
-        """Close the connection for good."""
+        """Close the connections for good; one that is in use when its transaction ends."""
         with self._mutex:
             self.closed = True
-            if self._connection is not None:
-                self._connection.close()
+            self._forget_idle()
 
-    def _connected(self) -> psycopg.Connection[Any]:
-        if self._connection is None or self._connection.closed:
-            connection = psycopg.connect(self._address.conninfo, autocommit=True)
-            connection.read_only = self._readonly
-            if self._spec is not None:
-                _teach(connection, self._spec)
-            self._connection = connection
-        return self._connection
+    def _taken(self) -> psycopg.Connection[Any] | None:
+        """A connection that nobody uses, or None."""
+        with self._mutex:
+            while self._idle:
+                if not (connection := self._idle.pop()).closed:
+                    return connection
+        return None
+
+    def _made(self) -> psycopg.Connection[Any]:
+        connection = psycopg.connect(self._address.conninfo, autocommit=True)
+        connection.read_only = self._readonly
+        if self._spec is not None:
+            _teach(connection, self._spec)
+        return connection
+
+    def _put_back(self, connection: psycopg.Connection[Any]) -> None:
+        """Keep a connection for the next transaction; if it was lost, the idle ones are lost as well."""
+        with self._mutex:
+            if connection.closed:
+                self._forget_idle()
+            elif self.closed:
+                connection.close()
+            else:
+                self._idle.append(connection)
+
+    def _forget_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
@@ -131,7 +154,7 @@ class Session:
                 ) from None
             raise DataError(f"{place}: {_reason(error)}. This call wrote nothing.") from error
         except psycopg.OperationalError as error:
-            if self._connection is None or self._connection.closed:
+            if error.sqlstate is None or error.sqlstate.startswith(_LOST):
                 raise IndexUnavailable(
                     f"{place}: the server cannot be reached, or has gone away: {_reason(error)}. Check that it runs "
                     "and that host, user and password are right. If this call was writing, repeat it as an upsert."
