@@ -151,6 +151,7 @@ def test_other_sites_are_not_told_that_they_may(serve, saved):
 def test_the_page_allows_nothing_from_elsewhere(toy):
     policy = toy.get("/").headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
     problem(toy.get("/page/..%2f..%2fsettings.py"), 404, "not-found")
     problem(toy.get("/page/nothing.js"), 404, "not-found")
 

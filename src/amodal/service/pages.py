@@ -15,9 +15,11 @@ __all__ = ["POLICY", "pages"]
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""Nothing inline, nothing from elsewhere; pictures that need a key are fetched and shown as blobs."""
+"""Nothing inline, nothing from elsewhere, no text ever becomes markup or code; pictures that need a key are fetched and
+shown as blobs."""
 _FOLDER = Path(__file__).parent / "page"
 
 
