@@ -97,6 +97,11 @@ def test_wrong_searches_are_refused_with_a_sentence(toy, change, words):
     assert words in document["detail"] + str(document.get("errors"))
 
 
+def test_numbers_that_no_feature_is_are_refused(toy):
+    body = {"by": "features", "modality": "image", "features": [1e200]}
+    assert "1000000000000000" in problem(toy.post("/v1/search", json=body), 422, "invalid")["detail"]
+
+
 @pytest.mark.parametrize(
     "body", ["", "{", "[]", "null", '{"by": "vector", "vector": [NaN]}', '{"by":' * 5000, '"\\ud800"']
 )

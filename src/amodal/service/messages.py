@@ -64,6 +64,7 @@ T = TypeVar("T")
 MOST_TEXT = 20_000
 MOST_NUMBERS = 65_536
 MOST_PARTS = 64
+LARGEST = 1e15  #: number in a vector; the square of a longest vector of such still fits float32
 
 
 class _Message(BaseModel):
@@ -102,7 +103,9 @@ Name = Annotated[
 Id = Annotated[
     str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$"), AfterValidator(_encodable)
 ]
-Numbers = Annotated[list[float], Field(min_length=1, max_length=MOST_NUMBERS)]
+Numbers = Annotated[
+    list[Annotated[float, Field(ge=-LARGEST, le=LARGEST)]], Field(min_length=1, max_length=MOST_NUMBERS)
+]
 Hex = Annotated[str, StringConstraints(pattern=r"^([0-9a-fA-F]{2})+$", max_length=8192)]
 K = Annotated[int, Field(ge=1, le=1000, strict=True)]
 Scalar = (
