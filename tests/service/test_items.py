@@ -290,3 +290,18 @@ def test_one_of_several_labels_finds(toy, items):
     assert toy.get("/v1/items/both").json()["labels"] == ["cat", "dog"]
     refused = toy.post("/v1/search", json={"by": "vector", "vector": "a5f0", "where": {"labels": "cat"}})
     assert '"..." in labels' in problem(refused, 422, "invalid")["detail"]
+
+
+def test_a_database_that_has_no_room_left_says_so_and_goes_on(toy, items):
+    """SQLite itself runs out of pages, as it does on a full disk."""
+    features = {"features": items["image"].read([0])[0].tolist()}
+    many = [{"id": f"n{k}", "modalities": {"image": [features] * 60}} for k in range(100)]
+    database = toy.app.state.service.generation.writer.index_._catalogue._db
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    before = toy.get("/v1/index").json()["entries"]
+    problem(toy.post("/v1/items", json={"items": many}), 507, "disk-full")
+    assert toy.get("/v1/index").json()["entries"] == before
+    assert toy.post("/v1/search", json={"by": "vector", "vector": "a5f0"}).status_code == 200
+    database.execute("PRAGMA max_page_count = 1000000")
+    assert toy.post("/v1/items", json={"items": many}).json() == {"items": 100, "entries": 6000}
