@@ -169,6 +169,7 @@ def test_some_pairs_score_as_all(slug):
         np.take_along_axis(whole.T, rows, axis=1),
         atol=2e-6,
     )
+    assert method.match_some(text, image, rows[:, :0], modalities=BOTH[::-1]).shape == (len(text), 0)
     sets = parts("captions", "text")[rng.integers(0, len(text), (5, 3))]
     aligned = method.score_pairs(parts("captions", "image", slice(5)), sets, modalities=BOTH)
     for query in range(5):
@@ -289,13 +290,16 @@ def test_score_refuses_what_it_cannot_read(slug):
         make(slug).score(image, text, modalities=BOTH)
 
 
-def test_word_numbers_are_checked(slug):
+def test_word_numbers_are_checked_and_may_be_unknown(slug):
     method = fitted(slug, "word numbers")
     image, text = parts("word numbers", "image", slice(3)), parts("word numbers", "text", slice(3)).copy()
     text[1, 0] = 21
-    with pytest.raises(DataError, match=r"row 1.* up to 20"):
-        method.score(image, text, modalities=BOTH)
+    unknown = method.score(image, text, modalities=BOTH)
+    text[1, 0] = 4000
+    np.testing.assert_array_equal(method.score(image, text, modalities=BOTH), unknown)
     text[1, 0] = 2.5
+    with pytest.raises(DataError, match=r"row 1 .*no word numbers 1, 2"):
+        method.score(image, text, modalities=BOTH)
     with pytest.raises(DataError, match=r"no word numbers 1, 2"):
         make(slug).fit(replace(data("word numbers").take(np.arange(3)), modalities=tables(image, text)))
 

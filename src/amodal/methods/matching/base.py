@@ -36,7 +36,8 @@ class Matcher(DeepMethod):
     """A method that has no vector of an item, and scores pairs of items instead: higher is more similar.
 
     Parts are shaped (m, length, d), and a part that is all zeros is padding. Of two modalities the one that comes first
-    in the training data gives the regions, the other the words. Parts of width 1 are numbers of words, 1, 2, ...
+    in the training data gives the regions, the other the words. Parts of width 1 are numbers of words, 1, 2, ...;
+    numbers that training never had are words unknown.
 
     A subclass gives ``scorers``; ``summary`` too if it compares vectors of whole items.
 
@@ -216,12 +217,12 @@ class Matcher(DeepMethod):
         Raises:
             MissingModality: If the model never learned that modality.
             ShapeError: If the width is not that of training.
-            DataError: If a part is NaN or infinite, a word number is unknown, or a row has no part at all; names it.
+            DataError: If a part is NaN or infinite, a word number is none, or a row has no part at all; names it.
         """
         values = self._checked(features, modality)
         check_parts(values, modality)
         if modality in self.vocabulary_:
-            check_numbers(values, modality, self.vocabulary_[modality])
+            check_numbers(values, modality)
         self.network_.eval()
         found = np.zeros((*values.shape[:2], self.width * len(self.network_)), dtype)
         step = max(AT_ONCE // max(values.shape[1] * max(values.shape[2], self.width), 1), 1)
@@ -308,10 +309,11 @@ class Matcher(DeepMethod):
         chosen = np.asarray(rows, dtype=np.int64)
         if chosen.ndim != 2 or len(chosen) != len(queries):
             raise ShapeError(f"rows need shape ({len(queries)}, N), one row per query; got {chosen.shape}.")
-        if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(candidates):
-            raise UsageError(f"rows name candidates from 0 to {len(candidates) - 1}; found {chosen.max()}.")
+        wrong = chosen[(chosen < 0) | (chosen >= len(candidates))]
+        if len(wrong):
+            raise UsageError(f"rows name candidates from 0 to {len(candidates) - 1}; found {wrong[0]}.")
         scores = np.empty(chosen.shape, np.float32)
-        if len(queries) <= len(candidates):
+        if len(queries) <= len(candidates) or not chosen.size:
             for query, wanted in enumerate(chosen):
                 one = queries[query : query + 1]
                 scores[query] = self.match(one, candidates[wanted], modalities=modalities)[0]

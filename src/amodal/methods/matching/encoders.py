@@ -72,7 +72,7 @@ class FragmentEncoder(nn.Module):
         dim: Width of the parts; 1 for word numbers.
         width: Width of the fragments.
         embedding: Width in front of the GRU.
-        vocabulary: Highest word number; 0 for parts that are features.
+        vocabulary: Highest word number, 0 for parts that are features. Higher ones are unknown: vectors of zeros.
         recurrent: Whether features are read in order by a GRU; word numbers always are.
         dropout: Share of units left out in training, in front of the Linear or the GRU.
     """
@@ -83,8 +83,8 @@ class FragmentEncoder(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         if vocabulary:
-            self.table = nn.Embedding(vocabulary + 1, embedding)
-            nn.init.uniform_(self.table.weight, -0.1, 0.1)
+            self.table = nn.Embedding(vocabulary + 1, embedding, padding_idx=0)
+            nn.init.uniform_(self.table.weight[1:], -0.1, 0.1)
         else:
             self.standardise = PartScale(dim)
             self.linear = linear(dim, embedding if recurrent else width)
@@ -97,7 +97,8 @@ class FragmentEncoder(nn.Module):
         """Unit fragments, shape (m, length, width), for parts (m, length, d) with padding last."""
         real = real_parts(x)
         if self.vocabulary:
-            states = self.dropout(self.table(x[..., 0].long()))
+            words = x[..., 0].long()
+            states = self.dropout(self.table(words * (words <= self.vocabulary)))
         else:
             states = self.linear(self.dropout(self.standardise(x)))
         if self.recurrent is not None and len(x):

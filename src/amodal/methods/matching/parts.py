@@ -33,23 +33,20 @@ def check_parts(parts: NDArray[np.float32], modality: str, ids: NDArray[Any] | N
         )
 
 
-def check_numbers(parts: NDArray[np.float32], modality: str, vocabulary: int | None = None) -> None:
+def check_numbers(parts: NDArray[np.float32], modality: str) -> None:
     """Refuse parts of width 1 that are no word numbers.
 
     Args:
         parts: Shape (m, length, 1).
         modality: Its name.
-        vocabulary: The highest number that is known; any by default.
 
     Raises:
         DataError: Naming the first one.
     """
-    highest = np.inf if vocabulary is None else vocabulary
-    wrong = ((parts != np.floor(parts)) | (parts < 0) | (parts > highest)).any(axis=(1, 2))
+    wrong = ((parts != np.floor(parts)) | (parts < 0)).any(axis=(1, 2))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        known = "" if vocabulary is None else f" up to {vocabulary}, the highest in the training data"
         raise DataError(
-            f'modality "{modality}": row {row} holds parts of width 1 that are no word numbers 1, 2, ...{known} (0 is '
-            f"padding); found {parts[row].min():g} to {parts[row].max():g}. Encode as the training data were encoded."
+            f'modality "{modality}": row {row} holds parts of width 1 that are no word numbers 1, 2, ... (0 is '
+            f"padding); found {parts[row].min():g} to {parts[row].max():g}. Give such, or features wider than 1."
         )

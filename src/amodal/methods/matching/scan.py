@@ -66,8 +66,8 @@ class CrossAttention(Scorer):
         return (lse * cosines).masked_fill(~askers.real.T, float("-inf")).logsumexp(dim=1) / lse
 
     def footprint(self, regions: float, words: float, width: int) -> float:
-        """The cosines, for each direction."""
-        return regions * words * len(self.directions)
+        """The cosines, raised, as weights and spread over the keys; for each direction."""
+        return 4 * regions * words * len(self.directions)
 
 
 class SCAN(Matcher):
