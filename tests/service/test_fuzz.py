@@ -4,6 +4,7 @@ About a thousand requests; AMODAL_FUZZ=14 makes that more than ten thousand. ``-
 """
 
 import json
+import logging
 import os
 import random
 import re
@@ -135,5 +136,5 @@ def test_any_bytes_are_answered_or_refused(service, body):
 def test_what_was_answered_is_counted(service):
     told = re.findall(r'amodal_requests_total\{.*status="(\d+)"\} (\d+)', service.get("/metrics").text)
     counts = {status: sum(int(count) for other, count in told if other == status) for status, _ in told}
-    print("answers by status:", counts, "in all:", sum(counts.values()))
+    logging.getLogger(__name__).warning("answers by status: %s, in all: %d", counts, sum(counts.values()))
     assert not {status for status in counts if status[0] == "5"} - {"501"}

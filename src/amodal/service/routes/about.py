@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from amodal.errors import AmodalError
 from amodal.service.answers import PROBLEMS, answer, serving
 from amodal.service.generation import Generation
 from amodal.service.messages import IndexInfo, ModalityInfo, ModelInfo, Swapped, Well
-from amodal.service.problems import Problem
+from amodal.service.problems import Problem, problem_of
 
 __all__ = ["router"]
 
 router = APIRouter(responses=PROBLEMS, tags=["about"])
+_log = logging.getLogger("amodal.service")
 
 
 @router.get("/v1/model", response_model=ModelInfo)
@@ -64,7 +68,13 @@ async def index(request: Request) -> Response:
 async def swap(request: Request) -> Response:
     """Let the model and the index that now lie at their paths answer."""
     service = serving(request)
-    changed, generation = await service.swap()
+    try:
+        changed, generation = await service.swap()
+    except AmodalError as error:  # whose sentence names places of this machine
+        request_id = request.state.visit.id
+        _log.warning("not swapped", extra={"facts": {"request_id": request_id, "why": str(error)}})
+        sentence = "what lies at the paths of this service cannot answer, and what answered goes on; the log says why."
+        raise Problem(problem_of(error).kind, sentence) from None
     return answer(Swapped(swapped=changed, generation=generation.id))
 
 
