@@ -383,12 +383,13 @@ class CASR(FeatureMethod):
             self._learn_imagination(data, np.sort(random.permutation(paired)[: self.memory]))
 
     def _judge(self, data: Dataset, modality: str, k: int, random: np.random.Generator) -> Judge:
-        """Who is believed in one modality, by rows that members and machine have not learned from."""
-        table, labels, known = data[modality], *self._labels(data)
-        rows = np.flatnonzero(known[table.item])
-        rows = np.sort(random.permutation(rows)[: self.memory])
+        """Who is believed in one modality, by labelled rows that members and machine have not learned from."""
+        assert data.labels is not None  # noqa: S101 - checked by fit
+        table, known = data[modality], data.labels.known & (data.labels.per_row > 0)
+        rows = np.sort(random.permutation(np.flatnonzero(known[table.item]))[: self.memory])
         x, items = torch.from_numpy(table.read(rows)), torch.from_numpy(table.item[rows])
-        target, fold, single = labels[items], self._fold[items], bool(self.network_.single)
+        target, fold = torch.from_numpy(data.labels.dense(table.item[rows])), self._fold[items]
+        single = bool(self.network_.single)
         # before members are averaged, since each is too sure by itself
         self.network_.temperature[k] = 1.0
         self.network_.temperature[k] = believed([self._unseen(x, fold, k)], target, single=single).weights[0]
@@ -402,17 +403,14 @@ class CASR(FeatureMethod):
 
     def _unseen(self, x: Tensor, fold: Tensor, k: int) -> Tensor:
         """What the member that has not learned from a row says of it, shape (m, c)."""
-        blocks = zip(x.split(CHUNK), fold.split(CHUNK), strict=True)
+        blocks = zip(torch.split(x, CHUNK), torch.split(fold, CHUNK), strict=True)
         return torch.cat([self.network_.evidence(self.network_.seen(some, k)[1], k, own) for some, own in blocks])
 
-    def _labels(self, data: Dataset) -> tuple[Tensor, NDArray[np.bool_]]:
-        """Labels to learn from, guessed ones among them, shape (n, c), and which rows have any."""
+    def _labels(self, data: Dataset) -> Tensor:
+        """Labels, guessed ones among them, shape (n, c); zeros where unknown."""
         assert data.labels is not None  # noqa: S101 - checked by fit
-        known = data.labels.known & (data.labels.per_row > 0)
-        labels = torch.from_numpy(data.labels.dense() * known[:, None])
-        if self.pacmr:
-            labels = labels + self.network_.rows.guess * torch.from_numpy(~known)[:, None]
-        return labels, labels.any(dim=1).numpy()
+        labels = torch.from_numpy(data.labels.dense() * data.labels.known[:, None])
+        return labels + self.network_.rows.guess if self.pacmr else labels
 
     def _learn_imagination(self, data: Dataset, paired: NDArray[np.int64]) -> None:
         """Class means as priors, pairs as context, then the stage itself and the way back to features."""
@@ -425,9 +423,9 @@ class CASR(FeatureMethod):
                 labels = batch.labels[batch.rows[m]]
                 network.priors[k] += labels.T @ network.latent(batch.x[m], k)
                 count[k] += labels.sum(dim=0)
-        network.priors /= count.clamp_min(1)[:, :, None]
+        network.priors.div_(count.clamp_min(1)[:, :, None])
         latents = self._latents(some, self._fold[torch.from_numpy(paired)])
-        self.imaginer_.remember(latents, self._labels(data)[0][torch.from_numpy(paired)])
+        self.imaginer_.remember(latents, self._labels(data)[torch.from_numpy(paired)])
         size = min(self.batch_size, len(paired))
         stage = ImaginationStage(
             self.imaginer_,
@@ -452,7 +450,8 @@ class CASR(FeatureMethod):
 
     def _latents(self, data: Dataset, fold: Tensor | None = None) -> Dataset:
         """What the members make of the first observation of each side, and say of its classes, side by side."""
-        network, found = self.network_, {m: ([], []) for m in data.names}
+        network = self.network_
+        found: dict[str, tuple[list[Tensor], list[Tensor]]] = {m: ([], []) for m in data.names}
         for batch in self._blocks(Batches(data, CHUNK, self.seed), torch.device("cpu")):
             for m, x in batch.x.items():
                 k, index = self.position(m), batch.index[batch.rows[m]]
@@ -482,7 +481,7 @@ class CASR(FeatureMethod):
                 continue
             for some in np.array_split(rows, -(-len(rows) // CHUNK)):
                 item = torch.from_numpy(table.item[some])
-                latent, p = torch.from_numpy(table.read(some)).split([width, len(self.classes_)], dim=1)
+                latent, p = torch.split(torch.from_numpy(table.read(some)), [width, len(self.classes_)], dim=1)
                 told = torch.zeros_like(p) if labels is None else labels[item]
                 found, sure = self.imaginer_(Sources(latent, p, told, item if training else None), source, target)
                 total.index_add_(0, item, found)

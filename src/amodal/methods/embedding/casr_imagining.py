@@ -266,7 +266,7 @@ class ImaginationStage:
         rows, true = batch.rows[a][here], batch.x[b][there, :width]
         told = torch.rand(len(rows), 1, device=true.device) < 0.5
         labels, known = batch.labels[rows], batch.known[rows]
-        latent, p = batch.x[a][here].split([width, labels.shape[1]], dim=1)
+        latent, p = torch.split(batch.x[a][here], [width, labels.shape[1]], dim=1)
         x, trust = self.imaginer(Sources(latent, p, labels * (told & known[:, None]), batch.index[rows]), a, b)
         cosine = F.cosine_similarity(x, true, dim=1, eps=1e-8)
         loss = ((1 - cosine) ** 2).mean()

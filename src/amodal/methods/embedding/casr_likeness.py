@@ -74,7 +74,8 @@ def learned_likeness(
     machine = Likeness(x[anchors].clone(), labels.shape[1])
     machine.mean.copy_(labels.mean(dim=0))
     target, apart = (labels - machine.mean).double(), squared(x, machine.anchors).double()
-    folds, best = [fold == k for k in fold.unique()], (torch.inf, None, None, None)
+    folds = [fold == k for k in torch.unique(fold)]
+    least, unseen = torch.inf, torch.zeros_like(labels)
     for width in WIDTHS:
         spread = width * float(apart.mean()) or 1.0
         k = torch.exp(-apart / spread)
@@ -87,13 +88,11 @@ def learned_likeness(
                 scores[some] = k[some] @ _solved(gram - own + ridge, total - answer)
             scores = (scores + machine.mean).float()
             loss = believed([scores], labels, single=single).loss
-            if loss < best[0]:
-                best = loss, spread, _solved(gram + ridge, total), scores
-    _, spread, coefficients, scores = best
-    assert coefficients is not None and spread is not None and scores is not None  # noqa: S101 - some loss is finite
-    machine.width.fill_(spread)
-    machine.coefficients.copy_(coefficients)
-    return machine, scores
+            if loss < least:
+                least, unseen = loss, scores
+                machine.width.fill_(spread)
+                machine.coefficients.copy_(_solved(gram + ridge, total))
+    return machine, unseen
 
 
 def _solved(matrix: Tensor, right: Tensor) -> Tensor:
@@ -132,19 +131,19 @@ def believed(voices: list[Tensor], labels: Tensor, *, single: bool) -> Belief:
     weights = torch.ones(len(scores), dtype=torch.double, requires_grad=True)
     offsets = torch.zeros(labels.shape[1], dtype=torch.double, requires_grad=not single)
     free = [weights] if single else [weights, offsets]
-    descent = torch.optim.LBFGS(free, max_iter=60, line_search_fn="strong_wolfe")
+    descent = torch.optim.LBFGS(free, max_iter=30, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        descent.zero_grad()
         value = (
             label_nll(Belief(weights, offsets).scores(*scores), target, single=single).mean()
             + 1e-3 * (offsets**2).mean()
         )
-        value.backward()
+        for free_one, slope in zip(free, torch.autograd.grad(value, free), strict=True):
+            free_one.grad = slope
         return value
 
     with torch.enable_grad():
-        descent.step(loss)  # type: ignore[arg-type]
+        descent.step(loss)  # type: ignore[no-untyped-call]
         found = float(loss().detach())
     return Belief(weights.detach().float(), offsets.detach().float(), found)
 

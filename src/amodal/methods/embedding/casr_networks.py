@@ -325,7 +325,7 @@ class CASRNetwork(nn.Module):
 
     def thetas(self) -> list[tuple[Tensor, ...]]:
         """The weights of all attentions, by modality, each (Q, ...)."""
-        return [part.layers() for part in (*self.attention, *self.pooling.values())]  # type: ignore[operator]
+        return [part.layers() for part in (*self.attention, *self.pooling.values())]
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Class probabilities of scores: softmax if items have one class, else logistic."""
