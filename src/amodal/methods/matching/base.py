@@ -234,7 +234,13 @@ class Matcher(DeepMethod):
         return found
 
     def embed_table(self, observations: Observations, modality: str, *, dtype: DTypeLike = np.float32) -> Fragments:
-        """Fragments of a table of observations, read in chunks."""
+        """Fragments of a table of observations, read in chunks.
+
+        Args:
+            observations: At least one, of parts.
+            modality: Its name.
+            dtype: As for ``embed``.
+        """
         chunks = observations.chunks(chunk_size(observations))
         return np.concatenate([self.embed(chunk, modality, dtype=dtype) for chunk in chunks])
 
@@ -380,7 +386,12 @@ class Matcher(DeepMethod):
         return Explanation.mean(found)
 
     def judged(self, scorer: Scorer, pair: Pair) -> Tensor:
-        """What ``match`` gives, shape (regions' items, words' items): the score, unless a method says otherwise."""
+        """What ``match`` gives, shape (regions' items, words' items): the score, unless a method says otherwise.
+
+        Args:
+            scorer: Of these two modalities.
+            pair: The block.
+        """
         scores: Tensor = scorer(pair)
         return scores
 

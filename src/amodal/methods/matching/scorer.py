@@ -43,7 +43,12 @@ class Scorer(nn.Module):
         return self.theta[direction].exp() if direction in self.theta else self.fixed[direction]
 
     def attend(self, pair: Pair, *, sign: float = 1.0) -> Attention:
-        """The attention of every direction; with ``sign=-1`` to what it would least attend to."""
+        """The attention of every direction.
+
+        Args:
+            pair: The block.
+            sign: -1 for what it would least attend to.
+        """
         views = {direction: pair.facing(direction) for direction in self.directions}
         return {
             direction: attend(view.s, view.keys.real, sign * self.sharpness(direction))
@@ -118,6 +123,12 @@ class MatchNetwork(nn.Module):
         return list(self.scorer)  # type: ignore[arg-type]
 
     def side(self, fragments: Tensor, real: Tensor, position: int) -> Side:
-        """Fragments, shape (m, length, d), with the vector of each item if there is one."""
+        """Items as they are compared.
+
+        Args:
+            fragments: Unit rows, zeros where there is none, shape (m, length, d).
+            real: Which of them are fragments, shape (m, length).
+            position: Of the modality.
+        """
         whole = self.whole[position](fragments, real) if len(self.whole) else None
         return Side(fragments, real, whole)
