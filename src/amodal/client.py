@@ -52,6 +52,7 @@ class Answer:
         content: What there is to show: its "kind", and "text" or the "url" of a picture.
         labels: Names of its classes.
         attributes: Its further columns.
+        matched: A matcher's score, higher is more similar, where it has re-ranked.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Answer:
     content: dict[str, Any]
     labels: list[str]
     attributes: dict[str, Any]
+    matched: float | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class Client:
         where: str | Mapping[str, Any] | None = None,
         radius: float | None = None,
         min_score: float | None = None,
+        rerank: bool = False,
     ) -> list[Answer]:
         """The nearest items; name one thing to search by.
 
@@ -164,6 +167,7 @@ class Client:
             where: Only items for which this holds, for instance ``"year >= 1990"``.
             radius: Only items at most this far.
             min_score: Only items at least this alike.
+            rerank: Let the model's matcher put the first of them in order; at most 1000 items, by words, picture or id.
 
         Raises:
             UsageError: If not exactly one thing is given.
@@ -178,7 +182,8 @@ class Client:
             raise UsageError(f"k, the number of items to find, is at least 1; got {k}.")
         (by,) = given
         further = {
-            "modality": modality, "into": into, "where": where, "radius": radius, "min_score": min_score
+            "modality": modality, "into": into, "where": where, "radius": radius, "min_score": min_score,
+            "rerank": rerank or None,
         }  # fmt: skip
         request = {"by": by, **given, **{name: value for name, value in further.items() if value is not None}}
         found: list[Answer] = []
@@ -188,6 +193,25 @@ class Client:
             if len(found) >= k or page["next"] is None:
                 return found
             request = {"by": "cursor", "cursor": page["next"]}
+
+    def explain(self, id: str, *, text: str | None = None, picture: str | Path | bytes | None = None) -> dict[str, Any]:
+        """Why an item answers words or a picture: of each word how much it looks at each region, and what that adds.
+
+        Args:
+            id: The item.
+            text: The words searched by.
+            picture: Or the picture's file, or its bytes.
+
+        Raises:
+            UsageError: If not exactly one of the two is given.
+            ServiceError: If the model has no matcher, or there is no such item.
+        """
+        if (text is None) == (picture is None):
+            raise UsageError("explain an answer to text or to a picture; name exactly one of them.")
+        query = {"by": "text", "text": text}
+        if picture is not None:
+            query = {"by": "picture", "picture": base64.b64encode(_bytes(picture)).decode()}
+        return self._ask("POST", "/v1/explain", {"query": query, "id": id})
 
     def item(self, id: str) -> dict[str, Any]:
         """An indexed item: its parts, labels, attributes and what it lacks.

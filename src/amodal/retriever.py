@@ -389,7 +389,7 @@ class Retriever:
         """Release the index. ``with Retriever.load(folder) as shop: ...`` does so at the end."""
         if self.index_ is not None:
             self.index_.close()
-        if self.reranker is not None and self._home is not None:
+        if self.reranker is not None:
             self.reranker.close()
 
     def __enter__(self) -> Self:

@@ -13,7 +13,9 @@ from PIL import Image
 import amodal
 from amodal.data import toy as toy_data
 from amodal.errors import DataError
-from tests.retriever.catalogue import short
+from amodal.methods import get
+from amodal.reranking import Reranker
+from tests.retriever.catalogue import TINY, short
 from tests.service.conftest import problem
 from tests.service.test_searching import ids, png
 
@@ -243,6 +245,39 @@ def test_what_an_item_lacks_is_suggested(drawn):
     assert "dch cannot imagine" in problem(drawn.post("/v1/impute", json=asked), 501, "not-supported")["detail"]
     why = {"query": {"by": "id", "id": "p0"}, "id": "p1"}
     problem(drawn.post("/v1/explain", json=why), 501, "not-supported")
+
+
+def test_a_model_with_a_matcher_re_ranks_and_says_why(serve, catalogue, tmp_path):
+    matcher = Reranker(get("scan").create(epochs=2, width=32, batch_size=16), top=20)
+    amodal.Retriever("dch", bits=16, **TINY, rerank=matcher).fit(amodal.read(catalogue)).save(tmp_path / "m.amodal")
+    service = serve(tmp_path / "m.amodal", keep=True)
+    assert service.get("/v1/model").json()["explains"]
+    query = {"by": "text", "text": "a red circle"}
+    plain = service.post("/v1/search", json=query | {"k": 20}).json()["matches"]
+    assert {match["matched"] for match in plain} == {None}
+    found = service.post("/v1/search", json=query | {"k": 20, "rerank": True}).json()
+    scores = [match["matched"] for match in found["matches"] if match["matched"] is not None]
+    assert scores == sorted(scores, reverse=True) and found["next"] is None
+    assert {match["id"] for match in found["matches"]} == {match["id"] for match in plain}
+    why = service.post("/v1/explain", json={"query": query, "id": "p4"}).json()
+    assert [seen["word"] for seen in why["words"]] == ["a", "red", "circle"]
+    assert (why["regions"], why["words_of"]) == ("image", "text") and len(why["boxes"]) == 25
+    picture = base64.b64encode((catalogue.parent / "img" / "4.png").read_bytes()).decode()
+    by_picture = {"query": {"by": "picture", "picture": picture}, "id": "p4"}
+    assert service.post("/v1/explain", json=by_picture).json()["item"] == "p4"
+    problem(service.post("/v1/explain", json={"query": query, "id": "nobody"}), 404, "not-found")
+    problem(service.post("/v1/explain", json={"query": {"by": "id", "id": "p0"}, "id": "p4"}), 422, "invalid")
+    # what is written can be scored at once
+    new = {"modalities": {"text": ["a red circle"], "image": [{"picture": picture}]}}
+    assert service.put("/v1/items/new", json=new).status_code == 200
+    again = service.post("/v1/search", json=query | {"k": 40, "rerank": True}).json()["matches"]
+    assert next(match for match in again if match["id"] == "new")["matched"] is not None
+    assert service.post("/v1/search", json={"by": "id", "id": "new", "rerank": True}).status_code == 200
+
+
+def test_a_model_without_matcher_does_not_re_rank(drawn):
+    query = {"by": "text", "text": "a red circle", "rerank": True}
+    problem(drawn.post("/v1/search", json=query), 501, "not-supported")
 
 
 def test_a_model_that_imagines(serve, tmp_path):

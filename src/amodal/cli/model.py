@@ -13,7 +13,7 @@ from amodal.cli.console import bars, emit, left_out, note, table
 from amodal.cli.data import load
 from amodal.cli.options import Data, Force, Json, Modalities, Sets, Skip, assignments
 from amodal.cli.serve import search_server
-from amodal.errors import DataError, UsageError
+from amodal.errors import DataError, MissingModality, UsageError, nearest
 
 if TYPE_CHECKING:
     from amodal.data import Dataset
@@ -311,6 +311,8 @@ def search(
     assert model is not None  # noqa: S101 - just checked
     query: dict[str, Any] = {asked: content}
     with _open(model) as shop:
+        if id is None and asked not in shop.method.widths_:  # before it is taken for another argument of search
+            raise MissingModality(nearest(asked, shop.method.widths_, what="modality") + " The model never learned it.")
         matches = shop.search(k=k, into=into, where=where, radius=radius, **query)
         whys = _explained(shop, asked, content, matches) if explain is not None else []
     pages = {"page": html, "why": explain}

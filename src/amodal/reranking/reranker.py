@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -106,6 +107,8 @@ class Reranker:
             UsageError: If a modality holds vectors: a matcher needs content itself, or parts.
             MethodError: If there are no pairs.
         """
+        self.store.close()
+        self.store = FragmentStore(None)  # what was kept before belongs to another matcher
         defaults = {name: DEFAULTS[kind] for name, kind in _kinds(items).items()}
         self.encoders_ = choose_encoders(items, {**defaults, **self._wanted})
         for name, encoder in self.encoders_.items():
@@ -303,6 +306,19 @@ class Reranker:
             raise DataError(f"{folder} is damaged: {FRAGMENTS} is missing. Restore it, or fit again.")
         found.store = FragmentStore(folder / FRAGMENTS, readonly=readonly)
         return found
+
+    def writing(self, folder: Path) -> Self:
+        """The same with a store of its own that can be written to, while this one reads.
+
+        Args:
+            folder: Where it was saved.
+
+        Raises:
+            DataError: If the fragments cannot be opened.
+        """
+        other = copy(self)
+        other.store = FragmentStore(folder / FRAGMENTS)
+        return other
 
     def close(self) -> None:
         """Release the fragments."""

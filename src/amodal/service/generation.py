@@ -11,9 +11,11 @@ from typing import Any
 from amodal import index as indexes
 from amodal.codes import Codes
 from amodal.errors import DataError, UsageError
+from amodal.home import RERANKER
 from amodal.index import Index
 from amodal.index.flat import FlatIndex
-from amodal.retriever import Retriever
+from amodal.reranking import Why
+from amodal.retriever import Match, Retriever
 from amodal.service.keys import now
 from amodal.service.uploads import Uploads
 
@@ -66,6 +68,8 @@ class Generation:
     def _open_writer(self, index: str | None) -> Retriever:
         writer = Retriever(self.reader.method, cache=False)
         writer.encoders_ = self.reader.encoders_
+        if self.reader.reranker is not None:
+            writer.reranker = self.reader.reranker.writing(self.folder / RERANKER)
         if isinstance(self.index, FlatIndex):
             try:
                 writer.index_ = indexes.open(index or str(self.folder / "index"), fingerprint=self.id)
@@ -84,7 +88,8 @@ class Generation:
 
     def warm(self) -> None:
         """Load the encoders' networks and compile the scan, so that the first request is no slower than the next."""
-        for encoder in self.reader.encoders_.values():
+        parts = {} if self.reader.reranker is None else self.reader.reranker.encoders_
+        for encoder in (*self.reader.encoders_.values(), *parts.values()):
             _ = getattr(encoder, "network", None)
         first = self.index.ids()[:1]
         entry = self.index.get(first)[0] if len(first) else None
@@ -127,6 +132,16 @@ class Generation:
         """The code of one piece of content; one at a time, since encoders use several threads themselves."""
         with self._encoding:
             return self.reader.encode(content, modality)
+
+    def rerank(self, **search: Any) -> list[Match]:
+        """A search in which the matcher has the last word; one at a time, as ``encode``."""
+        with self._encoding:
+            return self.reader.search(rerank=True, **search)
+
+    def explain(self, item: str, modality: str, content: Any) -> Why:
+        """Why an item answers a query; one at a time, as ``encode``."""
+        with self._encoding:
+            return self.reader.explain(item, **{modality: content})
 
     def filterable(self) -> dict[str, str]:
         """Attributes that a filter may name, and their types."""

@@ -30,6 +30,7 @@ __all__ = [
     "Delete",
     "Deleted",
     "Explain",
+    "Explained",
     "Failure",
     "Found",
     "Gone",
@@ -50,6 +51,7 @@ __all__ = [
     "ProblemDocument",
     "Query",
     "SearchRequest",
+    "Seen",
     "Shown",
     "Swapped",
     "Vector",
@@ -136,6 +138,7 @@ class Query(_Message):
     where: Where | None = None
     radius: Annotated[float, Field(ge=0)] | None = None
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    rerank: bool = False
 
 
 class ByText(Query):
@@ -206,6 +209,7 @@ class MatchOut:
     id: str
     distance: float
     score: float
+    matched: float | None
     modality: str
     number: int
     content: Content
@@ -367,6 +371,27 @@ class Explain(_Message):
 
     query: SearchRequest
     id: Id
+
+
+class Seen(_Message):
+    """What a word sees in a picture."""
+
+    word: str
+    similarity: float
+    effect: float
+    attention: list[float]
+
+
+class Explained(_Message):
+    """Why an item matched: of each word how much it looks at each region, and what that is worth."""
+
+    item: str
+    score: float
+    effect: float
+    regions: str
+    words_of: str
+    boxes: list[tuple[float, float, float, float]]
+    words: list[Seen]
 
 
 class ModalityInfo(_Message):

@@ -23,6 +23,8 @@ from amodal.service.messages import (
     ByText,
     ByVector,
     Content,
+    Explain,
+    Explained,
     Found,
     MatchOut,
     Query,
@@ -30,7 +32,7 @@ from amodal.service.messages import (
 from amodal.service.problems import Problem
 from amodal.service.uploads import check_picture
 
-__all__ = ["content_of", "score_of", "search", "shown"]
+__all__ = ["content_of", "explain", "score_of", "search", "shown"]
 
 
 def search(generation: Generation, cursors: Cursors, request: Query | ByCursor) -> Found:
@@ -48,6 +50,8 @@ def search(generation: Generation, cursors: Cursors, request: Query | ByCursor) 
     if isinstance(request, ByCursor):
         place, plan = cursors.read(request.cursor, generation.id)
         return _page(generation, cursors, plan, request.k, place)
+    if request.rerank:
+        return _reranked(generation, request)
     plan = {
         **_asked(generation, request),
         "into": request.into,
@@ -71,20 +75,62 @@ def _page(
     return Found(matches=[shown(generation, match) for match in matches], next=following, generation=generation.id)
 
 
+def _reranked(generation: Generation, request: Query) -> Found:
+    """Answers in the order of the matcher; there is no page after them."""
+    if generation.reader.reranker is None:
+        raise Problem("not-supported", "the model has no matcher that could re-rank; it was fitted without one.")
+    by = {"id": request.id} if isinstance(request, ById) else dict([_shown_by(generation, request)])
+    _check_item(generation, by.get("id"))
+    where = None if request.where is None else check(parse(request.where), generation.filterable())
+    matches = generation.rerank(k=request.k, into=request.into, where=where, radius=_radius(generation, request), **by)
+    return Found(matches=[shown(generation, match) for match in matches], next=None, generation=generation.id)
+
+
+def explain(generation: Generation, request: Explain) -> Explained:
+    """Why an item answers a query.
+
+    Args:
+        generation: What answers.
+        request: A search by words or a picture, and an item.
+
+    Raises:
+        Problem: If the model cannot say, or there is no such item.
+        AmodalError: If the request does not fit the model.
+    """
+    if generation.reader.reranker is None:
+        slug = generation.reader.method.card.slug
+        raise Problem("not-supported", f"{slug} compares codes and cannot say why two match; only a matcher could.")
+    _check_item(generation, request.id)
+    why = generation.explain(request.id, *_shown_by(generation, request.query))
+    return Explained(regions=why.regions, words_of=why.words, **why.as_dict())
+
+
+def _shown_by(generation: Generation, request: Query | ByCursor) -> tuple[str, Any]:
+    """The modality and the content of a search by something that has parts."""
+    match request:
+        case ByText(text=text, modality=modality):
+            return _taking(generation, "text", modality), text
+        case ByPicture(picture=picture, modality=modality):
+            return _taking(generation, "picture", modality), check_picture(picture)
+    raise UsageError("a matcher compares words with regions: ask by text, or by picture.")
+
+
+def _check_item(generation: Generation, item: Any) -> None:
+    if item is not None and not generation.index.count({"item": item}):
+        raise Problem("not-found", f'no item "{item}" is indexed.')
+
+
 def _asked(generation: Generation, request: Query) -> dict[str, Any]:
     """What is searched by, as plain values: an item's id, or a code."""
     match request:
         case ById(id=item):
-            if not generation.index.count({"item": item}):
-                raise Problem("not-found", f'no item "{item}" is indexed.')
+            _check_item(generation, item)
             return {"id": item}
         case ByVector(vector=vector):
             return {"vector": vector}
-        case ByText(text=text, modality=modality):
-            codes = generation.encode(text, _taking(generation, "text", modality))
-        case ByPicture(picture=picture, modality=modality):
-            modality = _taking(generation, "picture", modality)
-            codes = generation.encode(check_picture(picture), modality)
+        case ByText() | ByPicture():
+            modality, content = _shown_by(generation, request)
+            codes = generation.encode(content, modality)
         case ByFeatures(modality=modality, features=features):
             codes = generation.encode(np.array(features, np.float32), modality)
         case _:
@@ -145,6 +191,7 @@ def shown(generation: Generation, match: Match) -> MatchOut:
         id=match.item,
         distance=match.distance,
         score=score_of(generation, match.distance),
+        matched=match.score,
         modality=match.modality,
         number=match.number,
         content=content_of(generation, match.item, match.modality, match.number, match.content),

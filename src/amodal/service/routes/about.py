@@ -32,7 +32,7 @@ async def model(request: Request) -> Response:
             summary=method.card.summary,
             fingerprint=generation.id,
             imputes=method.card.imputes,
-            explains=False,
+            explains=generation.reader.reranker is not None,
             modalities={
                 name: ModalityInfo.model_validate({"kind": generation.kind(name), "width": width})
                 for name, width in generation.widths().items()

@@ -14,9 +14,19 @@ from starlette.responses import Response
 
 from amodal.service.answers import PROBLEMS, answer, parsed, serving, takes, validated
 from amodal.service.items import impute
-from amodal.service.messages import ByCursor, ByPicture, Explain, Found, Impute, Imputed, Query, search_request
+from amodal.service.messages import (
+    ByCursor,
+    ByPicture,
+    Explain,
+    Explained,
+    Found,
+    Impute,
+    Imputed,
+    Query,
+    search_request,
+)
 from amodal.service.problems import Problem
-from amodal.service.searching import search
+from amodal.service.searching import explain, search
 
 __all__ = ["router"]
 
@@ -87,10 +97,9 @@ async def imagine_side(request: Request) -> Response:
     return answer(await service.read(lambda generation: impute(generation, asked.item, asked.modality, asked.k)))
 
 
-@router.post("/explain", openapi_extra=takes("Explain"), tags=["search"])
-async def explain(request: Request) -> Response:
-    """Why an item matched; no model of this version can say."""
+@router.post("/explain", response_model=Explained, openapi_extra=takes("Explain"), tags=["search"])
+async def why(request: Request) -> Response:
+    """Why an item matched, where the model has a matcher."""
     service = serving(request)
-    await parsed(request, _explain)
-    slug = service.generation.reader.method.card.slug
-    raise Problem("not-supported", f"{slug} compares codes and cannot say why two match; only a matcher could.")
+    asked, _ = await parsed(request, _explain)
+    return answer(await service.read(lambda generation: explain(generation, asked)))
