@@ -142,6 +142,10 @@ def _check_client(client, items, model):
         client.picture(items.ids[0])
     with pytest.raises(UsageError, match="exactly one"):
         client.search()
+    with pytest.raises(UsageError, match="exactly one"):
+        client.explain(items.ids[0])
+    with pytest.raises(ServiceError, match="only a matcher could"):
+        client.explain(items.ids[0], text="red")
 
 
 def test_pages_of_the_client_are_the_whole_answer(monkeypatch):
