@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENCODERS", "RERANKER", "facts_of", "require_room", "save"]
 
-FORMAT = 1
+FORMAT = 2  #: 1 had all labels of an item in one text
 FACTS = "retriever.json"
 ENCODERS = "encoders"  #: folder of the weights of encoders that learned with the method
 RERANKER = "reranker"
@@ -95,5 +95,5 @@ def facts_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} is damaged: {FACTS} cannot be read ({error}). Restore it, or fit again.") from error
     if version != FORMAT:
-        raise DataError(f"{folder} has format {version}; this version reads format {FORMAT}.")
+        raise DataError(f"{folder} has format {version}; this version reads format {FORMAT}. Fit again.")
     return facts

@@ -242,7 +242,9 @@ SWITCHES = {
 
 def test_every_switch_changes_the_model():
     data = incomplete(toy(90, {"a": 5, "b": 4, "c": 6}, classes=3, unlabelled=0.3, seed=1), "easy")
-    fitted = [CASR(**{**QUICK, "epochs": 4, "imagination_steps": 6}, **switch).fit(data) for switch in SWITCHES.values()]
+    fitted = [
+        CASR(**{**QUICK, "epochs": 4, "imagination_steps": 6}, **switch).fit(data) for switch in SWITCHES.values()
+    ]
     assert len({method.fingerprint() for method in fitted}) == len(SWITCHES)
     for method in fitted:
         assert method.validation_score(data) > 0.5

@@ -84,7 +84,8 @@ def graph(z: Sequence[Tensor], items: Sequence[Tensor], labels: Tensor, near: in
     """
     item = torch.cat(list(items))
     close = [_nearest(block, near) for block in z]
-    edges = (item[:, None] == item) + share_label(labels, labels)[item][:, item] + torch.block_diag(*close)
+    near_by: Tensor = torch.block_diag(*close)  # type: ignore[no-untyped-call]
+    edges = (item[:, None] == item) + share_label(labels, labels)[item][:, item] + near_by
     return edges.fill_diagonal_(0)
 
 
