@@ -118,7 +118,7 @@ class CASR(Recovers):
             "five cross-fitted members in the place of one network, as CICH has them",
             "beside the members a kernel machine speaks of the classes, unless environments are asked for",
             "adapters have a hidden layer, one scale for all features and a root where none is negative",
-            "no environments by default (eca=False): they brought nothing to an earlier form on validation parts without cues",
+            "no environments by default (eca=False): without cues they brought nothing to an earlier form",
             "priors begin as the means of the classes and are learned: given ones would know the names of the classes",
             "the prior of an item without label weighs classes by what the observed side says of them",
             "half of the hidden sides are imagined without labels, as those of new items must be",
