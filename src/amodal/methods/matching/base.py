@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from amodal.data import Dataset, Observations
 from amodal.errors import MethodError, MissingModality, ShapeError, UsageError, nearest
-from amodal.losses.matching import Negatives, Reduction, matching_hinge
+from amodal.losses.matching import Reduction, matching_hinge
 from amodal.methods.deep import DeepMethod
 from amodal.methods.matching.blocks import Pair, Side, compact, real_parts
 from amodal.methods.matching.encoders import FragmentEncoder, chunk_size
@@ -44,7 +44,8 @@ class Matcher(DeepMethod):
     Attributes:
         margin: By how much a partner should score higher.
         reduction: "sum" or "mean" of the loss over a batch.
-        warm_up: Epochs in which the mean over negatives stands for the hardest one.
+        warm_up: Epochs in which the mean over negatives stands for the hardest one, and leave to do so later, see
+            ``hinge``; 0 for the hardest always.
         width: Width of the fragments.
         embedding: Width of word embeddings, or of what is put in front of the GRU.
         gru: Whether features of words are read in order by a bidirectional GRU.
@@ -163,7 +164,10 @@ class Matcher(DeepMethod):
         return {"loss": self.hinge(scores, items, epoch), **mean_scores(scores)}
 
     def hinge(self, scores: Tensor, items: Tensor, epoch: int, *, margin: float | None = None) -> Tensor:
-        """The loss of the scores of a block, with the mean over negatives while warming up.
+        """The loss of the scores of a block: with the hardest negatives, or their mean where these would do harm.
+
+        Scores that are all alike cost 2 margin per pair. Where the hardest negatives cost more, the quickest way down
+        is to make scores alike, from where no way leads on; the mean over negatives has no such trap.
 
         Args:
             scores: Partners on the diagonal, shape (b, b).
@@ -171,9 +175,12 @@ class Matcher(DeepMethod):
             epoch: From 0.
             margin: The method's own by default.
         """
-        negatives: Negatives = "mean" if epoch < self.warm_up else "hardest"
         wanted = self.margin if margin is None else margin
-        return matching_hinge(scores, items, wanted, negatives=negatives, reduction=self.reduction)
+        hardest = matching_hinge(scores, items, wanted, reduction=self.reduction)
+        alike = 2 * wanted * (len(scores) if self.reduction == "sum" else 1)
+        if epoch >= self.warm_up and (not self.warm_up or hardest.item() <= alike):
+            return hardest
+        return matching_hinge(scores, items, wanted, negatives="mean", reduction=self.reduction)
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Build the networks anew and fill them; a vocabulary has the length of its table."""

@@ -59,7 +59,8 @@ class CausMatch(Matcher):
         regions: Regions of every picture, for ``norm="batch"``.
         margin: By how much a partner should score higher.
         reduction: "sum" or "mean" over a batch, of every term.
-        warm_up: Epochs in which the mean over negatives stands for the hardest one.
+        warm_up: Epochs in which the mean over negatives stands for the hardest one; later it does in a batch where the
+            hardest would cost more than scores that are all alike. 0 for the hardest always.
         width: Width of the fragments.
         embedding: Width of word embeddings, or of what is put in front of the GRU.
         gru: Whether features of words are read in order by a bidirectional GRU; word numbers always are.

@@ -86,7 +86,8 @@ class SCAN(Matcher):
         lse_i2t: lambda_2 where regions ask; 20 for COCO in the paper.
         margin: By how much a partner should score higher.
         reduction: "sum" or "mean" of the loss over a batch.
-        warm_up: Epochs in which the mean over negatives stands for the hardest one.
+        warm_up: Epochs in which the mean over negatives stands for the hardest one; later it does in a batch where the
+            hardest would cost more than scores that are all alike. 0 for the hardest always.
         width: Width of the fragments.
         embedding: Width of word embeddings, or of what is put in front of the GRU.
         gru: Whether features of words are read in order by a bidirectional GRU; word numbers always are.
@@ -116,7 +117,8 @@ class SCAN(Matcher):
         departures=(
             "width 256 and rate 5e-4 by default, for a processor; the preset paper has 1024 and 2e-4",
             "parts are centred and divided by one number, measured on training parts, before the projection",
-            "the mean over negatives in the first epoch: hardest negatives alone can collapse",
+            "the mean over negatives in the first epoch, and in every batch whose hardest negatives would cost more "
+            "than scores that are all alike, where these would end; the preset paper has the hardest always",
             "the rate decays by a cosine and gradients are clipped at 5, as everywhere here; released: a tenth after "
             "half of the epochs, clipped at 2",
             "other captions of a picture are no negatives; each epoch draws one caption per picture",

@@ -213,7 +213,8 @@ class SGRAF(Matcher):
         regions: Regions of every picture, for ``norm="batch"``.
         margin: By how much a partner should score higher.
         reduction: "sum" or "mean" of the loss over a batch.
-        warm_up: Epochs in which the mean over negatives stands for the hardest one.
+        warm_up: Epochs in which the mean over negatives stands for the hardest one; later it does in a batch where the
+            hardest would cost more than scores that are all alike. 0 for the hardest always.
         width: Width of the fragments.
         embedding: Width of word embeddings, or of what is put in front of the GRU.
         gru: Whether features of words are read in order by a bidirectional GRU; word numbers always are.
@@ -247,7 +248,8 @@ class SGRAF(Matcher):
             "batch norm of the gate sees all words of a batch at once; released: caption by caption",
             "both networks learn in one run, from the same batches; their gradients are clipped together",
             "parts are centred and divided by one number, measured on training parts, before the projection",
-            "the mean over negatives in the first epoch: hardest negatives alone can collapse",
+            "the mean over negatives in the first epoch, and in every batch whose hardest negatives would cost more "
+            "than scores that are all alike, where these would end; the preset paper has the hardest always",
             "the rate decays by a cosine and gradients are clipped at 5, as everywhere here; released: a tenth late in "
             "training, clipped at 2",
             "other captions of a picture are no negatives; each epoch draws one caption per picture",
