@@ -17,7 +17,8 @@ from amodal.methods.embedding.ciim_networks import reversed_gradient, swapped, t
 from amodal.training import Batches
 
 QUICK = {"dim": 16, "hidden": 32, "dropout": 0.1, "epochs": 20, "batch_size": 32, "rate": 0.01}
-SWITCHES = ("single", "cross", "hybrid", "samples", "intervention", "mask", "reconstruction")
+SWITCHES = ("single", "cross", "hybrid", "samples", "swap", "mask", "reconstruction")
+EVERYTHING = dict.fromkeys(SWITCHES, True)
 LATE = 9  # an epoch in which everything is at its full weight
 
 
@@ -87,9 +88,9 @@ def test_swapping_statistics_with_oneself_changes_nothing_and_with_another_gives
     torch.testing.assert_close(changed.std(dim=0, correction=0), others[1])
 
 
-def test_intervention_is_nothing_where_modalities_have_the_same_statistics():
+def test_swap_is_nothing_where_modalities_have_the_same_statistics():
     data = toy(40, {"a": 5, "b": 5}, classes=3, seed=1)
-    method = only("single", "intervention")
+    method = only("single", "swap")
     batch = drawn(method, data)
     batch.x["b"] = batch.x["a"]
     network = method.network_
@@ -97,21 +98,21 @@ def test_intervention_is_nothing_where_modalities_have_the_same_statistics():
         part[1].load_state_dict(part[0].state_dict())
     z = torch.cat([network.latent(batch.x["a"], 0)] * 2)
     same = factorisation(z, z).item()
-    assert method.step(batch, LATE)["intervention"].item() == pytest.approx(same, abs=1e-6)
+    assert method.step(batch, LATE)["swap"].item() == pytest.approx(same, abs=1e-6)
     network.project[1].bias.data += 1
-    assert method.step(batch, LATE)["intervention"].item() > same + 0.1
+    assert method.step(batch, LATE)["swap"].item() > same + 0.1
 
 
-def test_intervention_rises_and_is_passed_over_without_a_second_modality():
+def test_swap_rises_and_is_passed_over_without_a_second_modality():
     data = toy(40, classes=3, seed=1)
-    method = only("hybrid", "intervention", lambda_f=2.0)
+    method = only("hybrid", "swap", lambda_f=2.0)
     batch = drawn(method, data)
     for epoch, share in ((1, np.exp(-3.2)), (5, 1.0), (LATE, 1.0)):
         losses = method.step(batch, epoch)
-        weight = (losses["loss"] - losses["hybrid"] - losses["calibration"]) / losses["intervention"]
+        weight = (losses["loss"] - losses["hybrid"] - losses["calibration"]) / losses["swap"]
         assert weight.item() == pytest.approx(2.0 * share, rel=1e-3)
     one = Batches(data.keep(np.tile([True, False], (40, 1))), 40, 0).gather(np.arange(40))
-    assert method.step(one, LATE)["intervention"].item() == 0
+    assert method.step(one, LATE)["swap"].item() == 0
     assert torch.isfinite(method.step(Batches(data, 1, 0).gather(np.arange(1)), LATE)["loss"])
 
 
@@ -141,7 +142,7 @@ def test_who_learns_from_what():
     assert gradients(method, batch, "single") == encoders | {"proxies"}
     assert gradients(method, batch, "hybrid") == encoders | {"free"}
     assert gradients(method, batch, "samples") == encoders
-    assert gradients(method, batch, "intervention") == encoders
+    assert gradients(method, batch, "swap") == encoders
     assert gradients(method, batch, "parts") == encoders | {"free", "rest"}
     assert gradients(method, batch, "masker") == {"masker"}
     assert gradients(method, batch, "bias") == encoders | {"judges"}
@@ -150,7 +151,7 @@ def test_who_learns_from_what():
 
 
 def test_first_epoch_teaches_proxies_only():
-    method = only("single", "hybrid", "intervention", "reconstruction")
+    method = only("single", "hybrid", "swap", "reconstruction")
     batch = drawn(method, toy(40, classes=3, seed=1))
     method.step(batch, 0)["loss"].backward()
     taught = {n.split(".")[0] for n, p in method.network_.named_parameters() if p.grad is not None and p.grad.any()}
@@ -188,8 +189,8 @@ def test_gate_without_noise_takes_the_largest_and_with_noise_draws_by_softmax():
 def test_embedding_is_the_causal_part_or_everything():
     data = toy(60, classes=3, seed=1)
     x = data["image"].read()
-    causal = get("ciim").create(**QUICK, embedding="feature").fit(data)
-    everything = get("ciim").create(**QUICK, embedding="feature", use_mask=False)
+    causal = get("ciim").create(**QUICK, embedding="feature", mask=True).fit(data)
+    everything = get("ciim").create(**QUICK, embedding="feature", mask=True, use_mask=False)
     everything.meet(data)
     everything.restore(causal.state())
     v, w = (method.encode(x, "image").vectors for method in (causal, everything))
@@ -201,7 +202,7 @@ def test_embedding_is_the_causal_part_or_everything():
 
 def test_semantic_embedding_says_how_probably_two_items_share_a_class():
     data = toy(60, classes=3, seed=1)
-    method = get("ciim").create(**QUICK, mask=False).fit(data)
+    method = get("ciim").create(**QUICK).fit(data)
     network = method.network_
     p, vectors = [], []
     for k, name in enumerate(data.names):
@@ -215,16 +216,16 @@ def test_semantic_embedding_says_how_probably_two_items_share_a_class():
 
 @pytest.fixture(scope="module")
 def three():
-    """Incomplete data of three modalities, and the method fitted to them."""
+    """Incomplete data of three modalities, and the method with every switch on, fitted to them."""
     data = incomplete(toy(80, {"a": 8, "b": 6, "c": 10}, classes=4, seed=1), "easy")
-    return data, get("ciim").create(**QUICK).fit(data)
+    return data, get("ciim").create(**QUICK | EVERYTHING).fit(data)
 
 
 @pytest.mark.parametrize("off", [*SWITCHES, "hybrid_proxies"])
 def test_every_switch_can_be_off(off, three):
     data, whole = three
     change = {off: "mean"} if off == "hybrid_proxies" else {off: False}
-    method = get("ciim").create(**QUICK, **change).fit(data)
+    method = get("ciim").create(**QUICK | EVERYTHING | change).fit(data)
     assert method.validation_score(data) > 0.7
     assert whole.encode(data["a"].read(), "a") != method.encode(data["a"].read(), "a")
 
@@ -251,7 +252,7 @@ def test_rows_without_labels_teach_what_needs_none():
     after = method.step(changed, LATE)
     for name in ("single", "cross", "hybrid", "samples", "parts"):
         assert before[name].item() == pytest.approx(after[name].item(), rel=1e-5), name
-    for name in ("intervention", "bias", "reconstruction"):
+    for name in ("swap", "bias", "reconstruction"):
         assert before[name].item() != pytest.approx(after[name].item(), rel=1e-3), name
 
 
@@ -262,18 +263,29 @@ def test_wrong_arguments_are_sentences():
         ({"hybrid_proxies": "means"}, '"mean"'),
         ({"keep": 0.0}, "keep of ciim"),
         ({"hybrid": False, "mask": False}, "hybrid proxies"),
+        ({"erase": False, "environment": "cue"}, "erase is off"),
         ({"fill": "drob"}, '"drop"'),
     ):
         with pytest.raises(UsageError, match=said):
             get("ciim").create(**QUICK, **wrong).fit(data)
     with pytest.raises(UsageError, match="set one of them"):
-        only("intervention", "reconstruction").fit(data)
+        only("swap", "reconstruction").fit(data)
+
+
+def test_paper_has_every_switch_on_and_nothing_of_ours():
+    paper = get("ciim").create("paper")
+    assert all(paper.params()[name] for name in SWITCHES)
+    assert (paper.erase, paper.embedding) == (False, "feature")
 
 
 def test_what_environments_given_shift_is_erased():
     data = plant_directions(in_halves(), {"train": 0.9, "test": 0.1}, {"image": 4.0}, seed=3)
     train = data.part("train")
-    method = get("ciim").create(**QUICK | {"epochs": 1}, environment="cue").fit(train)
+    method, blind = (
+        get("ciim").create(**QUICK | {"epochs": 1}, **how).fit(train)
+        for how in ({"environment": "cue"}, {"erase": False})
+    )
+    assert not blind.network_.erase[0].directions.any()
     shift = cue_directions(in_halves(), "image", seed=3)
     shift = shift - shift.mean(axis=0)
     x = data["image"].read()[:5]

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
 
+from amodal.methods.embedding.class_embed import ClassNetwork
 from amodal.methods.embedding.cues import Erasure
-from amodal.methods.embedding.feature_embed import EmbedNetwork
 
 __all__ = ["CIIMNetwork", "Statistics", "reversed_gradient", "swapped", "top_gate"]
 
@@ -23,7 +23,7 @@ TAU, DROPOUT = 0.5, 0.5
 SLOPE = 8.0
 
 
-class CIIMNetwork(EmbedNetwork):
+class CIIMNetwork(ClassNetwork):
     """All that CIIM learns.
 
     Args:
@@ -40,13 +40,10 @@ class CIIMNetwork(EmbedNetwork):
         masker: Logits of the mask, from latent features.
         judges: Two classifiers of the modality: of the causal part, and of the rest.
         decoder: Latent features from the causal part and the statistics of a modality.
-        reach: Squared length of the longest semantic embedding that is expected; see ``share_vectors``.
         erase: What takes cues out of the features of each modality.
         slope: Factor of the cosine with a hybrid proxy in the score of its class, shape (c,).
         offset: What is added, shape (c,).
     """
-
-    reach: Tensor
 
     def __init__(
         self,
@@ -59,7 +56,6 @@ class CIIMNetwork(EmbedNetwork):
         hybrid: Literal["free", "mean"],
     ) -> None:
         super().__init__(dims, dim, widths, dropout[1])
-        self.register_buffer("reach", torch.ones(()))
         self.drop_input = nn.Dropout(dropout[0])
         self.proxies = nn.Parameter(torch.randn(len(dims), classes, dim))
         self.free = nn.Parameter(torch.randn(classes, dim)) if hybrid == "free" else None
