@@ -42,7 +42,7 @@ ARMS = {
     # the kernel machine beside the members knows no environments, so both do without it
     "casr without": ("casr", {"eca": False, "likeness": False}),
     "casr learned": ("casr", {"eca": True, "likeness": False}),
-    "ciim without": ("ciim", {"intervention": False}),
+    "ciim without": ("ciim", {"erase": False}),
     "ciim guessed": ("ciim", {}),
     "ciim given": ("ciim", {"environment": "cue"}),
 }

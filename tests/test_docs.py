@@ -1,5 +1,6 @@
 """Documentation cannot go stale: examples run, every public name says what it is, arguments are those there are."""
 
+import dataclasses
 import doctest
 import importlib
 import inspect
@@ -94,7 +95,7 @@ def test_what_a_room_offers_describes_every_argument():
             if len(parameters(thing)) > 1:
                 assert section(thing, "Args") is not None, name
         elif is_dataclass(thing):
-            fields = sorted(set(thing.__annotations__) & set(thing.__dataclass_fields__))
+            fields = sorted(set(thing.__annotations__) & {one.name for one in dataclasses.fields(thing)})
             assert (section(thing, "Attributes") or []) == fields, name
         elif "__init__" in vars(thing) and len(parameters(thing.__init__)) > 1:
             assert section(thing, "Args") is not None or getattr(thing, "_is_protocol", False), name

@@ -372,5 +372,5 @@ def _part(one: Any) -> Any:
 
 
 def _as(kind: type[D], values: Mapping[str, Any]) -> D:
-    """A dataclass from an answer, of which a newer service may know more."""
-    return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+    """A dataclass from an answer, of which a newer service may know more, and an older one less."""
+    return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ def test_a_dead_worker_costs_its_run_and_closing_ends_the_others(tmp_path):
     def kill():
         while not (children := multiprocessing.active_children()):
             time.sleep(0.01)
-        os.kill(children[0].pid, signal.SIGKILL)
+        os.kill(min(child.pid for child in children), signal.SIGKILL)  # the first one has the first run
 
     murderer = threading.Thread(target=kill)
     murderer.start()

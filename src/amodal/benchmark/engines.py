@@ -14,7 +14,7 @@ from amodal.data import Dataset
 from amodal.errors import AmodalError, UsageError, nearest
 from amodal.training import Training
 
-__all__ = ["ENGINES", "Engine", "Here", "Job", "Outcome", "attempt", "open_engine"]
+__all__ = ["ENGINES", "Engine", "Here", "Job", "Outcome", "attempt", "check_engine", "open_engine"]
 
 ENGINES = ("local", "ray")
 
@@ -123,6 +123,22 @@ def attempt(job: Job, dataset: Dataset, training: Training) -> Outcome:
     return Outcome(line, files)
 
 
+def check_engine(name: str, workers: int | None) -> None:
+    """Refuse what ``open_engine`` would, before anything is made ready.
+
+    Args:
+        name: "local" or "ray".
+        workers: Jobs at once; None for as many as fit.
+
+    Raises:
+        UsageError: If there is no such engine, or fewer than one worker is asked for.
+    """
+    if name not in ENGINES:
+        raise UsageError(nearest(name, ENGINES, what="engine"))
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}; it takes at least one.")
+
+
 def open_engine(
     name: Literal["local", "ray"] | str,
     data: Mapping[str, Dataset],
@@ -145,10 +161,7 @@ def open_engine(
         UsageError: If there is no such engine, or fewer than one worker is asked for.
         MissingExtra: If Ray is asked for and not installed.
     """
-    if name not in ENGINES:
-        raise UsageError(nearest(name, ENGINES, what="engine"))
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers is {workers}; it takes at least one.")
+    check_engine(name, workers)
     silent = replace(training, progress=None)
     if name == "ray":
         from amodal.benchmark.cluster import Cluster

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from amodal.benchmark.engines import Job, Outcome, open_engine
+from amodal.benchmark.engines import Job, Outcome, check_engine, open_engine
 from amodal.benchmark.queue import Forecast, Queue
 from amodal.benchmark.runs import Run
 from amodal.benchmark.store import keep, keep_failure, only_writer, read_results
@@ -104,6 +104,7 @@ def run_grid(
         MissingExtra: If Ray is asked for and not installed.
         DataError: If a record in the folder is of another schema.
     """
+    check_engine(engine, workers)
     named = data if isinstance(data, Mapping) else {run.dataset: data for run in runs}
     for run in runs:
         if run.dataset not in named:

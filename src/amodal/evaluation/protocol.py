@@ -54,6 +54,9 @@ class PairProtocol(Protocol):
     Attributes:
         fold: Items in a fold; consecutive ones, in the order of the data, are searched by themselves, and every
             measure is the mean over the folds. None for all at once.
+        database: Test items.
+        unanswerable: What a query whose item lacks the other modality counts: nothing, it is skipped.
+        pairs: Always; they are what is measured.
     """
 
     fold: int | None = None
