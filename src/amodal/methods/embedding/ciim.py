@@ -139,8 +139,8 @@ class CIIM(ClassEmbed):
         departures=(
             "built from the abstract: every formula is our reading, from Proxy-Anchor and CIRL",
             "swap, mask and reconstruction are off: on validation items the mask cost .018 on sketches and photos, "
-            "the three together .009 to .013 on corel5k and flickr8k, nothing on wikipedia (one seed; on a second seed of "
-            "sketches and photos reconstruction gained); on with preset 'paper'",
+            "the three together .009 to .013 on corel5k and flickr8k, nothing on wikipedia (one seed; on a second "
+            "one of sketches and photos reconstruction gained); on with preset 'paper'",
             "intervention on statistics of latent features, as pictures need not be there; the factorisation runs over "
             "all modalities together, since within one the swap changes nothing that it can see",
             "a mask is one draw without replacement; CIRL: the maximum of .6 e draws, at as many times the cost",
