@@ -151,7 +151,7 @@ class Retriever:
         first = next(name for name in features.names if len(features[name]))
         codes = self.method.encode(features[first].read([0]), first)
         self.index_ = indexes.open("memory:", create=spec_for(items, codes, self.method.fingerprint()))
-        self._write(items, features, replacing=False, skip_bad=skip_bad)
+        self._write(items, features, progress, replacing=False, skip_bad=skip_bad)
         return self
 
     def add(
@@ -173,7 +173,7 @@ class Retriever:
             MissingModality: If the model never learned a modality of the items.
         """
         features = self.features(items, progress, skip_bad=skip_bad)
-        return self._write(items, features, replacing=False, flush=flush, skip_bad=skip_bad)
+        return self._write(items, features, progress, replacing=False, flush=flush, skip_bad=skip_bad)
 
     def upsert(
         self, items: Dataset, *, progress: Progress | None = None, skip_bad: bool = False, flush: bool = True
@@ -187,7 +187,7 @@ class Retriever:
             MissingModality: If the model never learned a modality of the items.
         """
         features = self.features(items, progress, skip_bad=skip_bad)
-        return self._write(items, features, replacing=True, flush=flush, skip_bad=skip_bad)
+        return self._write(items, features, progress, replacing=True, flush=flush, skip_bad=skip_bad)
 
     def delete(self, ids: Sequence[str], *, flush: bool = True) -> int:
         """Take items out of the index; ids that are not there are passed over. Returns how many items were removed."""
@@ -436,7 +436,14 @@ class Retriever:
         return replace(items, modalities={**items.modalities, **encoded.modalities})
 
     def _write(
-        self, items: Dataset, features: Dataset, *, replacing: bool, flush: bool = True, skip_bad: bool = False
+        self,
+        items: Dataset,
+        features: Dataset,
+        progress: Progress | None,
+        *,
+        replacing: bool,
+        flush: bool = True,
+        skip_bad: bool = False,
     ) -> int:
         """Index items of which ``features`` are the features; nothing is written unless all can be."""
         index, written = self._index(), 0
@@ -445,7 +452,7 @@ class Retriever:
         if not replacing:
             self._check_new(features)
         if self.reranker is not None:  # first, so that whatever is found can be scored
-            self.reranker.write(items, skip_bad=skip_bad, problems=self.left_out, replacing=replacing)
+            self.reranker.write(items, progress, skip_bad=skip_bad, problems=self.left_out, replacing=replacing)
         stale = set(of_items(index, items.ids.tolist()).tolist()) if replacing else set()
         for entries in entries_of(items, features, self.method, columns):
             (index.upsert if replacing else index.add)(entries.keys, entries.codes, entries.attributes)
