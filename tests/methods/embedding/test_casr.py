@@ -14,7 +14,6 @@ from amodal.methods.embedding.casr import CASR
 from amodal.methods.embedding.casr_alignment import Sides, alignment
 from amodal.methods.embedding.casr_environments import FLOOR, assigned, floored, patterns, slopes
 from amodal.methods.embedding.casr_imagining import Bank, ImaginationStage, category_prior
-from amodal.methods.embedding.casr_likeness import PENALTIES, believed, learned_likeness
 from amodal.methods.embedding.casr_networks import Attention, CASRNetwork, Imagination, Pooling
 from amodal.methods.embedding.semantics import share_vectors
 from amodal.methods.embedding.transport import confident, transport_plan
@@ -277,34 +276,6 @@ def test_imagination_is_refused_where_there_is_none():
 def test_one_member_is_refused():
     with pytest.raises(UsageError, match="takes two"):
         CASR(**{**QUICK, "members": 1}).fit(toy(60, classes=3, seed=1))
-
-
-def test_like_items_are_judged_by_machines_that_have_not_seen_them():
-    torch.manual_seed(0)
-    x, labels, fold = torch.randn(60, 4), torch.eye(3)[torch.arange(60) % 3], torch.arange(60) % 5
-    machine, scores = learned_likeness(x, labels, fold, torch.arange(60), single=True)
-    k, some = torch.exp(-(torch.cdist(x, x).double() ** 2) / machine.width), fold == 2
-    target = (labels - labels.mean(dim=0)).double()
-    slow = min(
-        (
-            (k[some][:, ~some] @ torch.linalg.solve(k[~some][:, ~some] + p * torch.eye(48), target[~some])).float()
-            + labels.mean(dim=0)
-            - scores[some]
-        ).abs().max().item()
-        for p in PENALTIES
-    )  # fmt: skip
-    assert slow < 0.05  # anchors of its own fold stay where they are, with a coefficient
-    torch.testing.assert_close(machine(x[:5]), machine(x)[:5])
-
-
-def test_beliefs_make_labels_likeliest():
-    torch.manual_seed(0)
-    labels = torch.eye(4)[torch.randint(4, (300,))]
-    right, noise = 3 * labels + torch.randn(300, 4), torch.randn(300, 4)
-    found = believed([right, noise], labels, single=True)
-    assert found.weights[0] > 5 * found.weights[1].abs()
-    for nudged in (found.weights * 1.1, found.weights * 0.9):
-        assert label_nll(replace(found, weights=nudged).scores(right, noise), labels, single=True).mean() > found.loss
 
 
 def in_parts(data, name, length=5, seed=0):

@@ -41,7 +41,7 @@ class CASR(Recovers):
        ones, drawn anew every few epochs and moved to where attention holds least, or the patterns of who lacks what.
        New items get the one attention whose weights are the mean over environments.
     2. *Judgement*: a kernel machine says what like items say of the classes (``likeness``), and rows that members and
-       machines have not learned from tell how far each is to be believed, see ``casr_likeness``.
+       machines have not learned from tell how far each is to be believed, see ``likeness``.
     3. *Missing Modality Imagination*: on items with both sides one is hidden and imagined from the other, the category
        prior and the context (the sides of like items), see ``casr_imagining``.
 

@@ -17,10 +17,10 @@ from amodal.data import Dataset, Observations
 from amodal.errors import MethodError, MissingModality, UsageError, nearest
 from amodal.methods.deep import Standardise
 from amodal.methods.embedding.casr_imagining import ImaginationStage, Imaginer, Sources
-from amodal.methods.embedding.casr_likeness import Judge, believed, learned_likeness
 from amodal.methods.embedding.casr_networks import CASRNetwork
 from amodal.methods.embedding.semantics import share_vectors
 from amodal.methods.imputation import Imputation
+from amodal.methods.likeness import Judge, believed, judged
 from amodal.methods.networks import FeatureMethod
 from amodal.training import Batch, Batches, Training, train
 
@@ -115,12 +115,10 @@ class Recovers(FeatureMethod):
         self.network_.temperature[k] = 1.0
         self.network_.temperature[k] = believed([self._unseen(x, fold, k)], target, single=single).weights[0]
         evidence = self._unseen(x, fold, k)
-        alone = believed([evidence], target, single=single)
-        if self.eca or not self.likeness:
-            return Judge(alone)
-        chosen = torch.from_numpy(random.permutation(len(rows))[: self.anchors])
-        machine, scores = learned_likeness(self._scaled(x, k), target, fold, chosen, single=single)
-        return Judge(alone, believed([evidence, scores], target, single=single), machine)
+        asked = self.anchors if self.likeness and not self.eca else 0
+        chosen = torch.from_numpy(random.permutation(len(rows))[:asked])
+        judge, _ = judged(evidence, self._scaled(x, k), target, fold, chosen, single=single)
+        return judge
 
     def _unseen(self, x: Tensor, fold: Tensor, k: int) -> Tensor:
         """What the member that has not learned from a row says of it, shape (m, c)."""

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from amodal.data import Dataset, Observations
 from amodal.errors import MethodError
-from amodal.losses import label_nll
 from amodal.methods.card import Card
 from amodal.methods.hashing.cich_networks import CICHNetwork
 from amodal.methods.hashing.cich_stages import CodeStage, EncoderStage, ImaginationStage
 from amodal.methods.hashing.recovery import Imagines, Neighbours, Recovery
 from amodal.methods.hashing.refinement import Anchors
+from amodal.methods.likeness import Judge, believed, judged
 from amodal.training import Outcome, Training, train
 
 __all__ = ["CICH"]
@@ -34,7 +34,8 @@ class CICH(Imagines):
 
     1. *Label prototypes instead of pairs* (PSSC). Variational bottlenecks place an item at the prototypes of its
        labels, so an item that has lost its partner teaches as much as one that has not. K small encoders share each
-       modality, and each leaves a fold of the rows unseen.
+       modality, and each leaves a fold of the rows unseen. Beside them a kernel machine says what like items say of
+       the classes, and unseen rows tell how far each is to be believed (``likeness``).
     2. *Imagining the missing side* (CCA). Paired rows teach predictors to carry the bottleneck of one side to the
        latent feature of the other, with and without the context of neighbouring pairs.
     3. *Contrast across modalities* (SaCH). One head, told the modality, turns class probabilities into bits whose
@@ -44,8 +45,8 @@ class CICH(Imagines):
     At last a few bits of each code are flipped where that brings it nearer to what it should say to some training codes
     of the other modalities (``refinement``).
 
-    The relation in stage 3 is the probability P(x, y) that two items share a label, as judged by encoders that have not
-    seen them. The paper's is whether they do, which training items say with a certainty that unseen ones never have: a
+    The relation in stage 3 is the probability P(x, y) that two items share a label, as judged by what has not seen
+    them. The paper's is whether they do, which training items say with a certainty that unseen ones never have: a
     head that learns from it has no bits for doubt. ``cich_paper`` has the paper's form, and the released code's.
 
     Args:
@@ -61,7 +62,8 @@ class CICH(Imagines):
         rate: Learning rate of encoders.
         weight_decay: Decoupled weight decay of encoders.
         neighbours: Neighbours K that give context; 0 for none.
-        memory: At most so many paired rows teach imagination and serve as neighbours.
+        memory: At most so many paired rows teach imagination and serve as neighbours, and so many labelled ones of each
+            modality settle who is believed.
         imagination_steps: Steps of stage 2.
         head: Width of the code head.
         code_steps: Steps of stage 3.
@@ -70,10 +72,12 @@ class CICH(Imagines):
         prototypes: Weight of PSSC on codes.
         recovered: Imagined rows of each modality in a batch of stage 3.
         anchors: At most so many training rows of each modality refine codes; 0 for the plain sign.
+        likeness: At most so many training rows of each modality stand for like items; 0 to ask the members alone.
         seed: Seed of weights, folds, order and noise.
 
     Attributes:
         recovery_: What imagines a missing side.
+        judges_: By modality, who is believed of the classes.
         anchors_: What codes are refined by.
 
     Paper: Luo, Zhang and Nie, IEEE TKDE 36(11):5823, 2024, doi 10.1109/TKDE.2024.3410388.
@@ -97,6 +101,7 @@ class CICH(Imagines):
             "the relation between items is the probability that they share a label, judged by encoders that have not "
             "seen them; the paper's is 0 or 1",
             "encoders are cross-fitted members that classify by latent prototypes; the paper has one network",
+            "beside the members a kernel machine speaks of the classes",
             "three stages, so that latent features rest while the missing side is learned; the paper alternates",
             "SaCH and PSSC on codes are likelihoods of the soft relation; the paper's SaCH is a softmax",
             "bits are drawn in training and refined at encoding; the paper takes the sign",
@@ -115,9 +120,11 @@ class CICH(Imagines):
         "neighbours": (0, 1, 3, 5, 10, 20),
         "prototypes": (0.0, 0.25, 1.0),
         "recovered": (0, 32, 128),
+        "likeness": (0, 2000),
     }
 
     network_: CICHNetwork
+    judges_: dict[str, Judge]
     anchors_: Anchors
     outcome_: Outcome
 
@@ -145,6 +152,7 @@ class CICH(Imagines):
         prototypes: float = 0.25,
         recovered: int = 32,  # released: 64
         anchors: int = 2000,
+        likeness: int = 2000,
         seed: int = 0,
     ) -> None:
         self.bits, self.members, self.hidden, self.latent = bits, members, hidden, latent
@@ -157,7 +165,8 @@ class CICH(Imagines):
         )
         self.neighbours, self.memory, self.imagination_steps = neighbours, memory, imagination_steps
         self.head, self.code_steps, self.code_batch, self.rate_codes = head, code_steps, code_batch, rate_codes
-        self.prototypes, self.recovered, self.anchors, self.seed = prototypes, recovered, anchors, seed
+        self.prototypes, self.recovered, self.anchors = prototypes, recovered, anchors
+        self.likeness, self.seed = likeness, seed
 
     def build(self) -> CICHNetwork:
         """All networks, for the modalities and classes learned from."""
@@ -204,25 +213,36 @@ class CICH(Imagines):
             seed=self.seed,
         )
         train(stage, data, training)
-        for k, m in enumerate(self.widths_):
-            self.network_.temperature[k] = self._temperature(data, m, fold)
 
-    def _temperature(self, data: Dataset, modality: str, fold: Tensor) -> float:
-        """The factor of scores under which labels of unseen rows are likeliest, on at most ``memory`` rows."""
+    @torch.no_grad()
+    def _judge(
+        self, data: Dataset, modality: str, k: int, fold: Tensor, random: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Settle who is believed in one modality, by at most ``memory`` labelled rows.
+
+        Returns:
+            The rows, and their class probabilities by what has not learned from them.
+        """
         assert data.labels is not None  # noqa: S101 - fit has checked
-        table = data[modality]
-        table = table.select(np.flatnonzero(data.labels.known[table.item] & (data.labels.per_row[table.item] > 0)))
-        table = table.select(np.unique(np.linspace(0, len(table) - 1, min(len(table), self.memory)).astype(np.int64)))
-        labels = torch.from_numpy(data.labels.dense(table.item))
-        k = list(self.widths_).index(modality)
-        with torch.no_grad():
-            scores = self.network_.scores(self.network_.latent(torch.from_numpy(table.read()), k).feature, k)
-            own = scores[torch.arange(len(scores)), fold[table.item]]
-            factors = torch.exp(torch.linspace(-1, 1, 41))
-            losses = torch.stack(
-                [label_nll(own * t, labels, single=bool(self.network_.single)).mean() for t in factors]
-            )
-        return float(factors[losses.argmin()])
+        network, table, known = self.network_, data[modality], data.labels.known & (data.labels.per_row > 0)
+        rows = np.sort(random.permutation(np.flatnonzero(known[table.item]))[: self.memory])
+        x, own = torch.from_numpy(table.read(rows)), fold[table.item[rows]]
+        target, single = torch.from_numpy(data.labels.dense(table.item[rows])), bool(network.single)
+        network.eval()
+        feature = network.latent(x, k).feature
+        # before members are averaged, since each is too sure by itself
+        network.temperature[k] = 1.0
+        network.temperature[k] = believed([network.evidence(feature, k, own)], target, single=single).weights[0]
+        evidence = network.evidence(feature, k, own)
+        chosen = torch.from_numpy(random.permutation(len(rows))[: self.likeness])
+        self.judges_[modality], scores = judged(evidence, network.scaled(x, k), target, own, chosen, single=single)
+        return rows, network.probabilities(scores).numpy()
+
+    def _probabilities(self, x: Tensor, k: int, fold: Tensor | None = None) -> Tensor:
+        """Class probabilities of features of a modality, as its judge has them; shape (m, c)."""
+        network, judge = self.network_, self.judges_[list(self.widths_)[k]]
+        evidence = network.evidence(network.latent(x, k).feature, k, fold)
+        return network.probabilities(judge.scores(evidence, network.scaled(x, k)))
 
     def _learn_imagination(self, data: Dataset, random: np.random.Generator, training: Training) -> None:
         paired = np.flatnonzero(data.presence().sum(axis=1) > 1)
@@ -288,12 +308,13 @@ class CICH(Imagines):
         self.anchors_ = anchors
 
     def _posteriors(self, data: Dataset, fold: Tensor) -> Dataset:
-        """The same items with class probabilities, each by the member that has not learned from it."""
-
-        def posterior(x: Tensor, modality: int, items: Tensor) -> Tensor:
-            return self.network_.posterior(self.network_.latent(x, modality).feature, modality, fold[items])
-
-        return self._mapped(data, posterior)
+        """The same items with class probabilities, each by what has not learned from it."""
+        random, self.judges_ = np.random.default_rng((self.seed, 2)), {}
+        unseen = {m: self._judge(data, m, k, fold, random) for k, m in enumerate(self.widths_)}
+        found = self._mapped(data, lambda x, k, items: self._probabilities(x, k, fold[items]))
+        for m, (rows, p) in unseen.items():
+            found[m].store[rows] = p  # the table is new, and in order
+        return found
 
     @torch.no_grad()
     def _mapped(self, data: Dataset, function: Any) -> Dataset:
@@ -308,6 +329,7 @@ class CICH(Imagines):
             tables[m] = Observations(np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), table.item)
         return data.with_tables(tables)
 
+    @torch.no_grad()
     def _imagined(self, data: Dataset, modality: str, random: np.random.Generator) -> Tensor:
         """Class probabilities of what is imagined of some items that lack a modality."""
         if not self.recovered or not self.recovery_.neighbours:
@@ -317,20 +339,20 @@ class CICH(Imagines):
             imagined = self.recovery_.impute(data.take(np.sort(absent)), modality, "latent", "context")
         except MethodError:
             return torch.zeros(0, len(self.classes_))
-        with torch.no_grad():
-            position = list(self.widths_).index(modality)
-            return self.network_.posterior(torch.from_numpy(imagined.values), position)
+        evidence = self.network_.evidence(torch.from_numpy(imagined.values), list(self.widths_).index(modality))
+        return self.network_.probabilities(self.judges_[modality].alone.scores(evidence))
 
     def output(self, x: Tensor, modality: str) -> Tensor:
-        """Signs of the code head on the mean class probabilities of all members, refined; shape (m, r)."""
+        """Signs of the code head on class probabilities, refined; shape (m, r)."""
         position = list(self.widths_).index(modality)
-        p = self.network_.posterior(self.network_.latent(x, position).feature, position)
+        p = self._probabilities(x, position)
         signs = torch.where(self.network_.outputs(p, position) >= 0, 1.0, -1.0)
         return self.anchors_.refine(signs, p, position)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Networks, and what imagining and refining need beside them."""
         parts = {"recovery": self.recovery_.state(), "anchors": self.anchors_.state()}
+        parts |= {f"judge {k}": self.judges_[m].state() for k, m in enumerate(self.widths_)}
         own = {f"{kind}/{name}": array for kind, state in parts.items() for name, array in state.items()}
         return {**super().state(), **own}
 
@@ -344,6 +366,7 @@ class CICH(Imagines):
         self.recovery_ = Recovery(self.network_, list(self.widths_), self.neighbours)
         self.recovery_.restore(part("recovery"))
         self.anchors_ = Anchors.from_state(part("anchors"))
+        self.judges_ = {m: Judge.from_state(part(f"judge {k}")) for k, m in enumerate(self.widths_)}
 
 
 def _epochs(steps: int, items: int, batch: int) -> int:

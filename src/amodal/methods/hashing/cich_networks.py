@@ -100,6 +100,13 @@ class CICHNetwork(nn.Module):
         self.slope = nn.Parameter(torch.tensor([8.0, 8.0]))
         self.shift = nn.Parameter(torch.tensor([-4.0, -4.0]))
 
+    def scaled(self, x: Tensor, modality: int) -> Tensor:
+        """Features of a modality on one scale, as its members see them, shape (m, d)."""
+        member = self.members[modality]
+        assert isinstance(member, Members)  # noqa: S101 - as built
+        out: Tensor = member.standardise(x)
+        return out
+
     def scores(self, feature: Tensor, modality: int) -> Tensor:
         """How well latent features fit the prototypes of each member, shape (m, K, c)."""
         member = self.members[modality]
@@ -120,6 +127,11 @@ class CICHNetwork(nn.Module):
         """
         p = self.probabilities(self.scores(feature, modality) * self.temperature[modality])
         return p.mean(dim=1) if fold is None else p[torch.arange(len(p), device=p.device), fold]
+
+    def evidence(self, feature: Tensor, modality: int, fold: Tensor | None = None) -> Tensor:
+        """Logarithms of ``posterior``, or log-odds where classes are independent; shape (m, c)."""
+        p = self.posterior(feature, modality, fold).clamp(1e-6, 1 - 1e-6)
+        return p.log() if self.single else torch.logit(p)
 
     def outputs(self, p: Tensor, modality: int) -> Tensor:
         """Real-valued outputs u of the code head, whose sign is the code; shape (m, r).

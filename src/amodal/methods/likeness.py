@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from amodal.losses import label_nll
 
-__all__ = ["Belief", "Judge", "Likeness", "believed", "learned_likeness"]
+__all__ = ["Belief", "Judge", "Likeness", "believed", "judged", "learned_likeness"]
 
 #: Widths of the kernel, as parts of the mean squared distance, and penalties to choose from.
 WIDTHS, PENALTIES = (0.5, 1.0), (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -59,7 +59,8 @@ def learned_likeness(
 
         min_b  sum_i |l_i - mean label - k(x_i) b|^2 + penalty <b, k(anchors) b>
 
-    Each row is judged by a machine that has not learned from its fold. At last all rows are learned from.
+    They are chosen on one fold by machines that learn from the rest. Then each row is judged by a machine that has not
+    learned from its fold, and at last all rows are learned from.
 
     Args:
         x: Scaled features, shape (n, d).
@@ -73,31 +74,47 @@ def learned_likeness(
     """
     machine = Likeness(x[anchors].clone(), labels.shape[1])
     machine.mean.copy_(labels.mean(dim=0))
-    target, apart = (labels - machine.mean).double(), squared(x, machine.anchors).double()
-    folds = [fold == k for k in torch.unique(fold)]
-    least, unseen = torch.inf, torch.zeros_like(labels)
+    target, apart = (labels - machine.mean).double(), squared(x, machine.anchors)
+    folds, least = [fold == k for k in torch.unique(fold)], torch.inf
     for width in WIDTHS:
         spread = width * float(apart.mean()) or 1.0
-        k = torch.exp(-apart / spread)
-        grams, sums = [k[some].T @ k[some] for some in folds], [k[some].T @ target[some] for some in folds]
-        gram, total = torch.stack(grams).sum(dim=0), torch.stack(sums).sum(dim=0)
+        sums = _Sums.of(torch.exp(-apart.double() / spread), target)
+        rest = sums.without(folds[0])
         for penalty in PENALTIES:
-            ridge = penalty * k[anchors] + 1e-6 * torch.eye(len(anchors), dtype=k.dtype)
-            scores = torch.empty_like(target)
-            for some, own, answer in zip(folds, grams, sums, strict=True):
-                scores[some] = k[some] @ _solved(gram - own + ridge, total - answer)
-            scores = (scores + machine.mean).float()
-            loss = believed([scores], labels, single=single).loss
+            scores = sums.k[folds[0]] @ rest.solved(anchors, penalty) + machine.mean
+            loss = believed([scores], labels[folds[0]], single=single).loss
             if loss < least:
-                least, unseen = loss, scores
+                least, best, chosen = loss, sums, penalty
                 machine.width.fill_(spread)
-                machine.coefficients.copy_(_solved(gram + ridge, total))
-    return machine, unseen
+    machine.coefficients.copy_(best.solved(anchors, chosen))
+    unseen = torch.empty_like(target)
+    for some in folds:
+        unseen[some] = best.k[some] @ best.without(some).solved(anchors, chosen)
+    return machine, (unseen + machine.mean).float()
 
 
-def _solved(matrix: Tensor, right: Tensor) -> Tensor:
-    out: Tensor = torch.linalg.solve(matrix, right)
-    return out
+@dataclass
+class _Sums:
+    """What ridge regression needs to know of its rows: likeness k (n, A), targets (n, c), k^T k and k^T target."""
+
+    k: Tensor
+    target: Tensor
+    gram: Tensor
+    sum: Tensor
+
+    @classmethod
+    def of(cls, k: Tensor, target: Tensor) -> _Sums:
+        return cls(k, target, k.T @ k, k.T @ target)
+
+    def without(self, some: Tensor) -> _Sums:
+        """The same without some rows in the sums."""
+        k, target = self.k[some], self.target[some]
+        return _Sums(self.k, self.target, self.gram - k.T @ k, self.sum - k.T @ target)
+
+    def solved(self, anchors: Tensor, penalty: float) -> Tensor:
+        """The coefficients b, shape (A, c)."""
+        ridge = penalty * self.k[anchors] + 1e-6 * torch.eye(len(self.gram), dtype=self.gram.dtype)
+        return torch.cholesky_solve(self.sum, torch.linalg.cholesky(self.gram + ridge))
 
 
 @dataclass
@@ -116,7 +133,8 @@ class Belief:
 
     def scores(self, *voices: Tensor) -> Tensor:
         """Weighted sum of what they say, shape (m, c)."""
-        return torch.stack([w * s for w, s in zip(self.weights, voices, strict=True)]).sum(dim=0) + self.offsets
+        said = torch.stack([w * s for w, s in zip(self.weights, voices, strict=True)]).sum(dim=0)
+        return said + self.offsets.to(said.device)
 
 
 def believed(voices: list[Tensor], labels: Tensor, *, single: bool) -> Belief:
@@ -124,9 +142,11 @@ def believed(voices: list[Tensor], labels: Tensor, *, single: bool) -> Belief:
 
     Args:
         voices: Scores s_v of rows by something that has not learned from them, each (n, c).
-        labels: Multi-hot, shape (n, c).
+        labels: Multi-hot, shape (n, c); of no rows, everybody is believed as they speak.
         single: Whether every item has exactly one class; then d is 0.
     """
+    if not len(labels):
+        return Belief(torch.ones(len(voices)), torch.zeros(labels.shape[1]))
     scores, target = [voice.double() for voice in voices], labels.double()
     weights = torch.ones(len(scores), dtype=torch.double, requires_grad=True)
     offsets = torch.zeros(labels.shape[1], dtype=torch.double, requires_grad=not single)
@@ -171,7 +191,7 @@ class Judge:
         """
         if self.both is None or self.machine is None:
             return self.alone.scores(evidence)
-        return self.both.scores(evidence, self.machine(x))
+        return self.both.scores(evidence, self.machine.to(x.device)(x))
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything learned as named arrays."""
@@ -191,3 +211,27 @@ class Judge:
         machine = Likeness(tensors["machine.anchors"], tensors["machine.coefficients"].shape[1])
         machine.load_state_dict({name[8:]: value for name, value in tensors.items() if name.startswith("machine.")})
         return cls(alone, Belief(tensors["both.weights"], tensors["both.offsets"]), machine)
+
+
+def judged(
+    evidence: Tensor, x: Tensor, labels: Tensor, fold: Tensor, anchors: Tensor, *, single: bool
+) -> tuple[Judge, Tensor]:
+    """Who is believed of the classes of one modality, by labelled rows that neither members nor machine learned from.
+
+    Args:
+        evidence: What the members that have not seen a row say of it: logarithms or log-odds, shape (n, c).
+        x: Scaled features, shape (n, d).
+        labels: Multi-hot, shape (n, c).
+        fold: Which of the members has not seen a row, shape (n,).
+        anchors: Rows that stand for like items, shape (A,); none of them, and like items are not asked.
+        single: Whether every item has exactly one class.
+
+    Returns:
+        The judge, and its scores of these rows by what has not seen them, shape (n, c).
+    """
+    alone = believed([evidence], labels, single=single)
+    if not len(anchors):
+        return Judge(alone), alone.scores(evidence)
+    machine, unseen = learned_likeness(x, labels, fold, anchors, single=single)
+    both = believed([evidence, unseen], labels, single=single)
+    return Judge(alone, both, machine), both.scores(evidence, unseen)
