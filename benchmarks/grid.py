@@ -242,13 +242,13 @@ def main() -> None:
         "--missing", action="store_true", help="pass over runs that grid.csv has, whatever the folder has"
     )
     parser.add_argument("--collect", action="store_true", help="only write down the runs that are finished")
-    parser.add_argument("--without", nargs="*", default=(), choices=HASHING, help="methods to leave for another time")
+    parser.add_argument("--methods", nargs="+", default=HASHING, choices=HASHING, help="all that a part has by default")
     chosen = parser.parse_args()
     if not chosen.collect:
         data = {name: pick(read(name), modalities) for name, modalities in SETS.items()}
         lines = {(*place(row), row["seed"]) for row in committed()} if chosen.missing else set()
         for part in chosen.parts or PARTS:
-            runs = [run for run in runs_of(part) if run.method not in chosen.without and not known(run, lines)]
+            runs = [run for run in runs_of(part) if run.method in chosen.methods and not known(run, lines)]
             for number, _ in enumerate(run_grid(runs, data, chosen.out, workers=chosen.workers), 1):
                 print(f"{part}: {number} of {len(runs)}", flush=True)
     collect(chosen.out)
