@@ -13,7 +13,7 @@ import pytest
 
 from tests.index.milvus_keeper import relay
 
-__all__ = ["drop_collections", "milvus", "postgres", "relayed"]
+__all__ = ["drop_collections", "milvus", "milvus_in", "postgres", "relayed"]
 
 UNSHARED = ["unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
@@ -36,27 +36,35 @@ def postgres():
 def milvus():
     """The address of a Milvus, to which a collection's name is to be added; on loopback only."""
     pymilvus = pytest.importorskip("pymilvus", reason="the extra amodal[milvus] is not installed")
-    pytest.importorskip("milvus", reason="milvus==2.3.5, a server, is not installed")
-    if subprocess.run([*UNSHARED, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("a Milvus without password needs a private network, and this system lets us make none (unshare)")
     with tempfile.TemporaryDirectory(prefix="amodal-milvus-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(pymilvus.settings.Config, "WaitTimeDurationWhenLoad", 0.05)  # s between looks; else half a second
-        socket = str(Path(folder) / "socket")
-        command = [*UNSHARED, sys.executable, "-m", "tests.index.milvus_keeper", str(Path(folder) / "data"), socket]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
-            assert keeper.stdout.readline() == "ready\n"
-            with relayed(lambda: asyncio.open_unix_connection(socket)) as port:
-                yield f"milvus://127.0.0.1:{port}/"
-            keeper.stdin.close()
+        with milvus_in(folder) as address:
+            yield address
 
 
 @contextmanager
-def relayed(connect):
+def milvus_in(folder, port=0):
+    """A Milvus over the data in a folder, and its address; in the end it is killed, as kill -9 does."""
+    pytest.importorskip("milvus", reason="milvus==2.3.5, a server, is not installed")
+    if subprocess.run([*UNSHARED, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a Milvus without password needs a private network, and this system lets us make none (unshare)")
+    socket = str(Path(folder) / "socket")
+    command = [*UNSHARED, sys.executable, "-m", "tests.index.milvus_keeper", str(Path(folder) / "data"), socket]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
+        assert keeper.stdout.readline() == "ready\n"
+        with relayed(lambda: asyncio.open_unix_connection(socket), port) as ours:
+            yield f"milvus://127.0.0.1:{ours}/"
+            keeper.kill()  # and with it everything in its namespace
+            keeper.wait()
+
+
+@contextmanager
+def relayed(connect, port=0):
     """A port on loopback whose connections a thread passes on to what ``connect`` opens."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    start = asyncio.start_server(relay(connect), "127.0.0.1", 0)
+    start = asyncio.start_server(relay(connect), "127.0.0.1", port)
     server = asyncio.run_coroutine_threadsafe(start, loop).result()
     yield server.sockets[0].getsockname()[1]
     asyncio.run_coroutine_threadsafe(_stop(server), loop).result()
@@ -67,7 +75,8 @@ def relayed(connect):
 
 async def _stop(server):
     server.close()
-    ours = asyncio.all_tasks() - {asyncio.current_task()}
+    if ours := asyncio.all_tasks() - {asyncio.current_task()}:
+        _, ours = await asyncio.wait(ours, timeout=0.5)  # those whose other side has left end by themselves
     for task in ours:
         task.cancel()
     await asyncio.gather(*ours, return_exceptions=True)

@@ -67,6 +67,16 @@ def test_a_server_that_is_not_there(caplog):
     assert not caplog.records  # the client would print a traceback
 
 
+def test_a_server_that_has_just_come_back_is_away_and_a_wrong_request_is_not():
+    from pymilvus import MilvusException
+
+    from amodal.index.milvus import _is_absence
+
+    for words in ("collection not loaded[collection=47]", "service not ready[standalone=Initializing]"):
+        assert _is_absence(MilvusException(101, f"failed to search: {words}"))
+    assert not _is_absence(MilvusException(65535, "cannot parse expression: a ==, error: invalid expression"))
+
+
 def test_values_are_written_as_the_grammar_reads_them():
     kinds = {"tag": "str", "year": "int", "weight": "float"}
     text = 'a"b\\c\nd ✓ == 1 or id >= 0'

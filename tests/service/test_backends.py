@@ -3,18 +3,23 @@
 import os
 import signal
 import tempfile
+import threading
 import time
 import warnings
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 import amodal
 from amodal.index import open as open_index
 from amodal.index.copying import copy
-from tests.index.servers import postgres
+from tests.index.servers import milvus_in, postgres
 from tests.service.conftest import problem
+from tests.service.processes import running as serving
 
 __all__ = ["postgres"]
 
@@ -93,6 +98,49 @@ def test_a_server_that_is_killed_while_it_is_asked_and_started_again(serve, save
         running.ensure_postgres_running()
         assert service.post("/v1/search", json=query).json()["matches"] == first
         running.cleanup()
+
+
+@pytest.mark.service
+def test_a_milvus_that_is_killed_while_it_is_asked_and_started_again(saved, tmp_path):
+    pytest.importorskip("pymilvus", reason="the extra amodal[milvus] is not installed")
+    query = {"by": "vector", "vector": "a5f0"}
+    with tempfile.TemporaryDirectory(prefix="amodal-milvus-") as folder, ExitStack() as stack:
+        with milvus_in(folder) as base:
+            url = f"{base}killed"
+            with amodal.Retriever.load(saved, readonly=True) as shop, open_index(url, create=shop.index_.spec) as index:
+                copy(shop.index_, index)
+            process = stack.enter_context(serving(saved, tmp_path / "state", "--index", url))
+            service = stack.enter_context(httpx.Client(base_url=process.address))
+            first = service.post("/v1/search", json=query).json()["matches"]
+            answers, stop = [], threading.Event()
+
+            def ask():
+                with httpx.Client(base_url=process.address) as http:
+                    while not stop.wait(0.01):
+                        answers.append(http.post("/v1/search", json=query))
+
+            asking = [threading.Thread(target=ask) for _ in range(3)]
+            stack.callback(lambda: [stop.set(), *(thread.join() for thread in asking)])
+            for thread in asking:
+                thread.start()
+            time.sleep(0.5)
+        problem(service.post("/v1/search", json=query), 503, "unavailable")
+        problem(service.delete("/v1/items/x"), 503, "unavailable")
+        problem(service.get("/ready"), 503, "unavailable")
+        assert service.get("/health").status_code == 200
+        stack.enter_context(milvus_in(folder, port=urlsplit(base).port))
+        for _ in range(240):
+            if service.get("/ready").status_code == 200:
+                break
+            time.sleep(0.5)  # it loads collections long after it has begun to answer
+        assert service.post("/v1/search", json=query).json()["matches"] == first
+        stop.set()
+        for thread in asking:
+            thread.join()
+    kinds = {(answer.status_code, answer.headers["content-type"]) for answer in answers}
+    assert kinds == {(200, "application/json"), (503, "application/problem+json")}
+    assert all(answer.json()["matches"] == first for answer in answers if answer.status_code == 200)
+    assert not any("127.0.0.1" in answer.text for answer in answers)
 
 
 def _alive(pid):

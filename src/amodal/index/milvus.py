@@ -50,6 +50,11 @@ _TYPES = {
 }
 _ABSENT: Mapping[str, Any] = {"str": "", "int": 0, "float": 0.0, "bool": False, "texts": {}}
 
+_ABSENCE = (
+    *("fail connecting", "unavailable", "retry", "deadline", "should create connect"),
+    *("not ready", "not loaded", "not fully loaded", "not available", "offline", "node not found"),  # it starts
+)
+
 # It prints a traceback for every error, which is raised as well and becomes a sentence here.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
@@ -404,8 +409,6 @@ def _any_of(ids: NDArray[np.int64]) -> str:
 
 
 def _is_absence(error: MilvusException) -> bool:
-    """Whether the server was not there, by the words that the client has for it."""
+    """Whether the server was not there, or has just come back, by the words that client and server have for it."""
     words = str(error).lower()
-    return any(
-        sign in words for sign in ("fail connecting", "unavailable", "retry", "deadline", "should create connect")
-    )
+    return any(sign in words for sign in _ABSENCE)
