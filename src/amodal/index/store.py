@@ -8,9 +8,7 @@ specification and names the snapshot that the log continues.
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import repeat
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amodal.database import Database
 from amodal.errors import DataError, UsageError
 from amodal.index.base import Entry
 from amodal.index.batch import Batch
@@ -59,12 +58,16 @@ class _ConflictError(Exception):
 
 
 class Catalogue:
-    """Entries, log and specification in SQLite: write-ahead log, fsync at every commit, one transaction per batch.
+    """Entries, log and specification in SQLite, one transaction per batch.
 
     Args:
         path: The database file, or None for a database in memory.
         create: Specification of a database that does not exist yet; an existing one keeps its own.
         readonly: Refuse to write.
+
+    Attributes:
+        spec: The specification.
+        transaction: As ``Database.transaction``, for reads that must see one state.
 
     Raises:
         UsageError: If there is no index and none is to be made.
@@ -72,15 +75,11 @@ class Catalogue:
     """
 
     def __init__(self, path: Path | None, *, create: IndexSpec | None, readonly: bool) -> None:
-        self._where = str(path or "memory:")
-        address = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}" if path else ":memory:"
-        self._db = sqlite3.connect(address, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+        self._db = Database(path, readonly=readonly)
+        self.transaction = self._db.transaction
         try:
-            with self._sentences():
-                if not readonly:
-                    self._db.execute("PRAGMA journal_mode=WAL")
-                    self._db.execute("PRAGMA synchronous=FULL")
-                if not self._one("SELECT count(*) FROM sqlite_schema"):
+            with self._db.sentences():
+                if not self._db.one("SELECT count(*) FROM sqlite_schema"):
                     self._create(create)
                 self.spec = self._read_spec()
         except BaseException:
@@ -91,7 +90,7 @@ class Catalogue:
     def _create(self, spec: IndexSpec | None) -> None:
         if spec is None:
             raise UsageError(
-                f"{self._where} holds no index. To make one, open it for writing with create=IndexSpec(...)."
+                f"{self._db.place} holds no index. To make one, open it for writing with create=IndexSpec(...)."
             )
         columns = "".join(f', "{name}" {_COLUMN_TYPES[kind]}' for name, kind in spec.attributes.items())
         with self.transaction(write=True):
@@ -107,32 +106,12 @@ class Catalogue:
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def _read_spec(self) -> IndexSpec:
-        version = self._one("PRAGMA user_version")
+        version = self._db.one("PRAGMA user_version")
         if version > _FORMAT:
             raise DataError(
-                f"{self._where} was written by a newer amodal (format {version}); update amodal to read it."
+                f"{self._db.place} was written by a newer amodal (format {version}); update amodal to read it."
             )
-        return IndexSpec.from_json(self._one("SELECT value FROM meta WHERE name = 'spec'"))
-
-    @contextmanager
-    def transaction(self, *, write: bool = False) -> Iterator[None]:
-        """Everything inside sees one state of the database and is written as a whole or not at all."""
-        with self._sentences():
-            self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _sentences(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise DataError(f"{self._where}: {error}. This call wrote nothing.") from error
+        return IndexSpec.from_json(self._db.one("SELECT value FROM meta WHERE name = 'spec'"))
 
     def write(self, batch: Batch, *, replace: bool) -> None:
         """Write the batch in one transaction.
@@ -149,7 +128,7 @@ class Catalogue:
         conflict = f"DO UPDATE SET {assign} WHERE key IS excluded.key" if replace else "DO NOTHING"
         try:
             with self.transaction(write=True):
-                if self._db.executemany(insert + "ON CONFLICT (id) " + conflict, rows).rowcount < len(batch.ids):
+                if self._db.executemany(insert + "ON CONFLICT (id) " + conflict, rows) < len(batch.ids):
                     raise _ConflictError
                 step = max(1, _BLOB_BYTES // self.spec.row_bytes)
                 for start in range(0, len(batch.ids), step):
@@ -171,11 +150,11 @@ class Catalogue:
 
     def version(self) -> int:
         """A number that changes when another connection has written."""
-        return int(self._one("PRAGMA data_version"))
+        return int(self._db.one("PRAGMA data_version"))
 
     def snapshot(self) -> SnapshotRecord:
         """The snapshot that the log continues."""
-        return SnapshotRecord(**json.loads(self._one("SELECT value FROM meta WHERE name = 'snapshot'")))
+        return SnapshotRecord(**json.loads(self._db.one("SELECT value FROM meta WHERE name = 'snapshot'")))
 
     def continue_from(self, snapshot: SnapshotRecord) -> None:
         """Name a snapshot and cut the log: what it has taken over is dropped."""
@@ -193,7 +172,7 @@ class Catalogue:
 
     def generation(self) -> int:
         """The generation of the latest write."""
-        return int(self._one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'"))
+        return int(self._db.one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'"))
 
     def vectors(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Ids and vectors of all entries, ascending by id."""
@@ -231,14 +210,11 @@ class Catalogue:
     def count(self, where: Where | None) -> int:
         """The number of entries for which ``where`` holds."""
         condition, values = to_sql(where)
-        return int(self._one(f"SELECT count(*) FROM entries WHERE {condition}", values))  # noqa: S608
+        return int(self._db.one(f"SELECT count(*) FROM entries WHERE {condition}", values))  # noqa: S608
 
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
-
-    def _one(self, query: str, values: Sequence[Scalar] = ()) -> Any:
-        return self._db.execute(query, values).fetchone()[0]
 
     def _ids(self, condition: str, values: Sequence[Scalar]) -> NDArray[np.int64]:
         rows = self._db.execute(f"SELECT id FROM entries {condition}", values)  # noqa: S608

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amodal.errors import DataError
+from amodal.database import Database
 
 __all__ = ["FragmentStore"]
 
 STORED = np.dtype("<f2")  #: 25 regions of width 256 take 12.8 KB
+ADVICE = "Restore it, or fit again with rerank."
 TABLE = (
     "CREATE TABLE IF NOT EXISTS fragments "
     "(item TEXT, modality TEXT, number INTEGER, length INTEGER, data BLOB, PRIMARY KEY (item, modality, number))"
@@ -34,13 +33,10 @@ class FragmentStore:
     """
 
     def __init__(self, path: Path | None, *, readonly: bool = False) -> None:
-        self._where, self._lock = str(path or "fragments in memory"), threading.Lock()
-        address = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}" if path else ":memory:"
-        with self._sentences():
-            self._db = sqlite3.connect(address, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+        self._lock = threading.Lock()
+        self._db = Database(path, readonly=readonly, place=None if path else "fragments in memory", advice=ADVICE)
+        with self._db.sentences():
             if not readonly:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute(TABLE)
             self._db.execute("SELECT count(*) FROM fragments")
 
@@ -58,7 +54,7 @@ class FragmentStore:
             (item, modality, number, length, np.ascontiguousarray(one[:length], STORED).tobytes())
             for item, number, length, one in zip(items, numbers, lengths, fragments, strict=True)
         ]
-        with self._lock, self._transaction():
+        with self._lock, self._db.transaction(write=True):
             self._db.executemany("INSERT OR REPLACE INTO fragments VALUES (?, ?, ?, ?, ?)", rows)
 
     def get(self, items: Sequence[str], modality: str, width: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -76,7 +72,7 @@ class FragmentStore:
         query = (
             f"SELECT item, length, data FROM fragments WHERE modality = ? AND item IN ({marks}) ORDER BY item, number"  # noqa: S608 - marks only
         )
-        with self._lock, self._sentences():
+        with self._lock, self._db.sentences():
             rows = self._db.execute(query, (modality, *items)).fetchall()
         place = {item: k for k, item in enumerate(items)}
         rows.sort(key=lambda row: place[row[0]])
@@ -87,41 +83,18 @@ class FragmentStore:
 
     def delete(self, items: Sequence[str]) -> None:
         """Forget all fragments of some items; those that have none are passed over."""
-        with self._lock, self._transaction():
+        with self._lock, self._db.transaction(write=True):
             self._db.executemany("DELETE FROM fragments WHERE item = ?", [(item,) for item in items])
 
     def __len__(self) -> int:
-        with self._lock, self._sentences():
-            return int(self._db.execute("SELECT count(*) FROM fragments").fetchone()[0])
+        with self._lock, self._db.sentences():
+            return int(self._db.one("SELECT count(*) FROM fragments"))
 
     def copy_to(self, path: Path) -> None:
         """Write everything to a new database."""
-        with self._lock, self._sentences():
-            target = sqlite3.connect(path)
-            try:
-                self._db.backup(target)
-            finally:
-                target.close()
+        with self._lock:
+            self._db.copy_to(path)
 
     def close(self) -> None:
         """Release the database."""
         self._db.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._sentences():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _sentences(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise DataError(f"{self._where}: {error}. Restore it, or fit again with rerank.") from error
