@@ -21,7 +21,7 @@ from amodal.methods.matching.encoders import FragmentEncoder, chunk_size
 from amodal.methods.matching.explanation import Explanation, explain_pair
 from amodal.methods.matching.parts import check_numbers, check_parts
 from amodal.methods.matching.scorer import MatchNetwork, Scorer
-from amodal.methods.matching.tiles import AT_ONCE, Fragments, Table, score_tiles
+from amodal.methods.matching.tiles import AT_ONCE, Fragments, Table, score_some, score_tiles
 from amodal.training import Batch
 
 if TYPE_CHECKING:
@@ -325,19 +325,8 @@ class Matcher(DeepMethod):
         wrong = chosen[(chosen < 0) | (chosen >= len(candidates))]
         if len(wrong):
             raise UsageError(f"rows name candidates from 0 to {len(candidates) - 1}; found {wrong[0]}.")
-        scores = np.empty(chosen.shape, np.float32)
-        if len(queries) <= len(candidates) or not chosen.size:
-            for query, wanted in enumerate(chosen):
-                one = queries[query : query + 1]
-                scores[query] = self.match(one, candidates[wanted], modalities=modalities)[0]
-            return scores
-        # fewer products, each larger: all queries that want a candidate at once
-        order = np.argsort(chosen, axis=None, kind="stable")
-        for places in np.split(order, np.flatnonzero(np.diff(chosen.flat[order])) + 1):
-            candidate, asking = int(chosen.flat[places[0]]), places // chosen.shape[1]
-            one = candidates[candidate : candidate + 1]
-            scores.flat[places] = self.match(queries[asking], one, modalities=modalities)[:, 0]
-        return scores
+        asking = np.repeat(np.arange(len(chosen)), chosen.shape[1])
+        return self._match(queries, candidates, modalities, self.judged, (asking, chosen.ravel())).reshape(chosen.shape)
 
     def score_pairs(self, queries: ArrayLike, candidates: ArrayLike, *, modalities: tuple[str, str]) -> Scores:
         """Scores of each query with candidates of its own, from their parts.
@@ -461,11 +450,13 @@ class Matcher(DeepMethod):
         candidates: Fragments,
         modalities: tuple[str, str],
         judge: Callable[[Scorer, Pair], Tensor],
+        pairs: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     ) -> Scores:
-        """``match`` by any function of a block."""
+        """Any function of all pairs, shape (m, n); or of some, by rows of queries and of candidates, shape (N,)."""
         i, j = self._positions(modalities)
         if i > j:
-            return np.ascontiguousarray(self._match(candidates, queries, modalities[::-1], judge).T)
+            turned = self._match(candidates, queries, modalities[::-1], judge, pairs and pairs[::-1])
+            return np.ascontiguousarray(turned.T)
         for fragments in (queries, candidates):
             if fragments.ndim != 3 or fragments.shape[-1] != self.width * len(self.network_):
                 raise ShapeError(
@@ -473,11 +464,14 @@ class Matcher(DeepMethod):
                     f"{fragments.shape}. Parts become fragments by embed, or use score."
                 )
         if not len(queries) or not len(candidates):
-            return np.zeros((len(queries), len(candidates)), np.float32)
+            return np.zeros((len(queries), len(candidates)) if pairs is None else 0, np.float32)
         self.network_.eval()
         scorers = [self._scorer(network, i, j) for network in self._networks()]
         with torch.inference_mode():
-            return score_tiles(self._table(queries, i), self._table(candidates, j), scorers, judge)
+            tables = self._table(queries, i), self._table(candidates, j)
+            if pairs is None:
+                return score_tiles(*tables, scorers, judge)
+            return score_some(*tables, pairs, scorers, judge)
 
     def _table(self, fragments: Fragments, position: int) -> Table:
         return Table(fragments, self._networks(), position, self._device)

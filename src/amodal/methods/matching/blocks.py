@@ -38,22 +38,41 @@ def compact(x: Tensor) -> Tensor:
     return x[:, :longest]
 
 
-@dataclass
 class Side:
     """Items of one modality as a matcher compares them.
 
-    Attributes:
-        values: Fragments, unit rows, zeros where there is none, shape (m, length, d); padding comes last.
+    Args:
+        values: Fragments, unit rows, zeros where there is none, shape (m, length, d); padding comes last. None if
+            ``packed`` is given.
         real: Which of them are fragments, bool, shape (m, length).
         whole: One unit vector per item, shape (m, d), for matchers that compare these too.
+        packed: The fragments without padding, shape (N, d), in the order of ``place``.
     """
 
-    values: Tensor
-    real: Tensor
-    whole: Tensor | None = None
+    def __init__(
+        self, values: Tensor | None, real: Tensor, whole: Tensor | None = None, *, packed: Tensor | None = None
+    ) -> None:
+        self._values, self._packed, self.real, self.whole = values, packed, real, whole
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.real)
+
+    @property
+    def values(self) -> Tensor:
+        """Fragments, with zeros where there is none, shape (m, length, d)."""
+        if self._values is None:
+            packed, (m, length) = self.packed, self.real.shape
+            laid_out = packed.new_zeros(length * m, packed.shape[1]).index_copy(0, self.place, packed)
+            self._values = laid_out.view(length, m, -1).transpose(0, 1)
+        return self._values
+
+    @property
+    def packed(self) -> Tensor:
+        """Fragments without padding, shape (N, d), in the order of ``place``."""
+        if self._packed is None:
+            flat = self.values.transpose(0, 1).flatten(0, 1)
+            self._packed = flat if self.full else flat.index_select(0, self.place)
+        return self._packed
 
     @cached_property
     def full(self) -> bool:
@@ -109,10 +128,12 @@ class Pair:
 
     @cached_property
     def _s(self) -> Tensor:
-        p, k, d = self.regions.values.shape
-        q, n, _ = self.words.values.shape
-        words = self.words.values.transpose(0, 1).reshape(n * q, d)
-        return (self.regions.values.reshape(p * k, d) @ words.T).view(p, k, n, q)
+        regions, words = self.regions.values, self.words
+        (p, k, d), (q, n) = regions.shape, words.real.shape
+        s = regions.reshape(p * k, d) @ words.packed.T
+        if not words.full:
+            s = s.new_zeros(p * k, n * q).index_copy(1, words.place, s)
+        return s.view(p, k, n, q)
 
     def facing(self, direction: Direction) -> View:
         """The block as words see regions ("t2i"), or regions words ("i2t"); both from the same cosines."""

@@ -102,8 +102,7 @@ class _Alignments(Scorer):
         """
         regions, words = pair.regions, pair.words
         assert regions.whole is not None and words.whole is not None  # noqa: S101 - summary() is given
-        w = words.values.transpose(0, 1).flatten(0, 1).index_select(0, words.place)  # (n, q, d) -> (N, d)
-        wholes = words.whole
+        w, wholes = words.packed, words.whole
         alpha = (weights * inverse_length(weights, regions.gram)[:, None]).flatten(2)
 
         def compute(values: Tensor, whole: Tensor, alpha: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""All pairs of two tables of items, in tiles of bounded size."""
+"""Pairs of two tables of items, all or some of them, in tiles of bounded size."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from torch import Tensor
 from amodal.methods.matching.blocks import Pair, Side, real_parts
 from amodal.methods.matching.scorer import MatchNetwork, Scorer
 
-__all__ = ["AT_ONCE", "Fragments", "Table", "score_tiles"]
+__all__ = ["AT_ONCE", "Fragments", "Table", "score_some", "score_tiles"]
 
 Fragments = NDArray[np.floating[Any]]
 
 #: Values held at once, in a tile of pairs or a chunk of items: 16 MiB, which stay near the processor.
 AT_ONCE = 2**22
+
+#: Pairs with one item that are scored together. Of a few dozen, in order of length, little is padding.
+TOGETHER = 128
+
+Judge = Callable[[Scorer, Pair], Tensor]
 
 
 class Table:
@@ -53,16 +58,24 @@ class Table:
         """Rows of some items, and what each network compares of them."""
         for start in range(0, len(self), size):
             rows = self.order[start : start + size]
-            yield rows, [self._side(k, rows) for k in range(len(self.networks))]
+            yield rows, self.sides(rows)
 
-    def _side(self, k: int, rows: NDArray[np.int64]) -> Side:
-        values = self._values(k, rows)
-        return Side(values, real_parts(values), self.wholes[k][torch.from_numpy(rows)] if self.wholes else None)
+    def sides(self, rows: NDArray[np.int64]) -> list[Side]:
+        """What each network compares of some items."""
+        real = np.arange(max(int(self.counts[rows].max()), 1)) < self.counts[rows, None]
+        return [self._side(k, rows, real) for k in range(len(self.networks))]
 
-    def _values(self, k: int, rows: NDArray[np.int64] | slice) -> Tensor:
-        longest = max(int(self.counts[rows].max()), 1)
+    def _side(self, k: int, rows: NDArray[np.int64], real: NDArray[np.bool_]) -> Side:
+        place, item = np.nonzero(real.T)
         width = self.fragments.shape[-1] // len(self.networks)
-        chosen = self.fragments[rows, :longest, k * width : (k + 1) * width]
+        packed = np.ascontiguousarray(self.fragments[rows[item], place, k * width : (k + 1) * width], np.float32)
+        whole = self.wholes[k][torch.from_numpy(rows)] if self.wholes else None
+        return Side(None, torch.from_numpy(real).to(self.device), whole, packed=torch.from_numpy(packed).to(self.device))
+
+    def _values(self, k: int, chunk: slice) -> Tensor:
+        longest = max(int(self.counts[chunk].max()), 1)
+        width = self.fragments.shape[-1] // len(self.networks)
+        chosen = self.fragments[chunk, :longest, k * width : (k + 1) * width]
         return torch.from_numpy(np.ascontiguousarray(chosen, np.float32)).to(self.device)
 
     def _wholes(self, k: int, chunks: Sequence[slice]) -> Tensor:
@@ -70,9 +83,7 @@ class Table:
         return torch.cat([self.networks[k].whole[self.position](x, real_parts(x)) for x in values])
 
 
-def score_tiles(
-    regions: Table, words: Table, scorers: Sequence[Scorer], judge: Callable[[Scorer, Pair], Tensor]
-) -> NDArray[np.float32]:
+def score_tiles(regions: Table, words: Table, scorers: Sequence[Scorer], judge: Judge) -> NDArray[np.float32]:
     """Scores of all pairs, mean over the networks.
 
     Args:
@@ -84,15 +95,58 @@ def score_tiles(
     Returns:
         Shape (regions, words).
     """
-    width = regions.fragments.shape[-1] // len(scorers)
-    footprint = max(scorer.footprint(regions.mean_count, words.mean_count, width) for scorer in scorers)
-    area = max(AT_ONCE / footprint, 1)
+    area = _area(regions, words, scorers)
     # a square tile has the least to read for its pairs
     columns = min(len(words), max(int(area / min(len(regions), math.sqrt(area))), 1))
     rows = min(len(regions), max(int(area / columns), 1))
     scores = np.zeros((len(regions), len(words)), np.float32)
     for below, lower in regions.tiles(rows):
         for beside, upper in words.tiles(columns):
-            found = [judge(*each) for each in zip(scorers, map(Pair, lower, upper), strict=True)]
-            scores[np.ix_(below, beside)] = torch.stack(found).mean(dim=0).cpu().numpy()
+            scores[np.ix_(below, beside)] = _judged(scorers, lower, upper, judge)
     return scores
+
+
+def score_some(
+    regions: Table,
+    words: Table,
+    pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
+    scorers: Sequence[Scorer],
+    judge: Judge,
+) -> NDArray[np.float32]:
+    """Scores of some pairs, mean over the networks: an item with those that it is to be scored with, some at a time.
+
+    Args:
+        regions: Items of the modality that comes first.
+        words: Items of the other.
+        pairs: Row of each pair in both, shape (N,) each.
+        scorers: One for each network.
+        judge: What is asked of a scorer.
+
+    Returns:
+        Shape (N,).
+    """
+    scores, tables = np.zeros(len(pairs[0]), np.float32), (regions, words)
+    if not len(scores):
+        return scores
+    size = min(max(int(_area(regions, words, scorers)), 1), TOGETHER)
+    one = int(len(np.unique(pairs[0])) > len(np.unique(pairs[1])))  # of the side that has fewer items there are more each
+    others = 1 - one
+    order = np.lexsort((tables[others].counts[pairs[others]], pairs[one]))
+    for group in np.split(order, np.flatnonzero(np.diff(pairs[one][order])) + 1):
+        single = tables[one].sides(pairs[one][group[:1]])
+        for start in range(0, len(group), size):
+            places = group[start : start + size]
+            sides = [single, tables[others].sides(pairs[others][places])]
+            scores[places] = _judged(scorers, sides[one], sides[others], judge).ravel()
+    return scores
+
+
+def _area(regions: Table, words: Table, scorers: Sequence[Scorer]) -> float:
+    """How many pairs make a tile."""
+    width = regions.fragments.shape[-1] // len(scorers)
+    return max(AT_ONCE / max(scorer.footprint(regions.mean_count, words.mean_count, width) for scorer in scorers), 1)
+
+
+def _judged(scorers: Sequence[Scorer], regions: list[Side], words: list[Side], judge: Judge) -> NDArray[np.float32]:
+    found = [judge(*each) for each in zip(scorers, map(Pair, regions, words), strict=True)]
+    return torch.stack(found).mean(dim=0).cpu().numpy()
