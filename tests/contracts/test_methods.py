@@ -14,7 +14,7 @@ import torch
 from amodal.codes import BinaryCodes, Embeddings
 from amodal.data import Labels, Observations, incomplete, toy
 from amodal.errors import AmodalError, DataError, MethodError, MissingModality, ShapeError, UsageError
-from amodal.methods import get, load, names, save
+from amodal.methods import Method, get, load, names, save
 from amodal.methods.deep import NetworkMethod
 from amodal.training import Training
 
@@ -220,7 +220,8 @@ def test_fits_and_encodes(slug, kind):
 def test_what_belongs_together_is_found(slug, kind):
     labels = data(kind).labels.dense()
     chance = (labels @ labels.T > 0).mean()
-    assert fitted(slug, kind).validation_score(data(kind)) > chance + 0.4 * (1 - chance)
+    found = Method.validation_score(fitted(slug, kind), data(kind))  # mAP, whatever a method is selected by
+    assert found > chance + 0.4 * (1 - chance)
 
 
 def test_fits_in_seconds(slug):

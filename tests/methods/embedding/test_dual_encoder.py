@@ -8,7 +8,7 @@ import torch
 
 from amodal.data import Observations, incomplete, toy
 from amodal.errors import MethodError, UsageError
-from amodal.methods import load, save
+from amodal.methods import Method, load, save
 from amodal.methods.embedding.dual_encoder import DualEncoder, Head
 from amodal.methods.shallow.cca_itq import CCAITQ
 from amodal.training import Batches
@@ -150,7 +150,7 @@ def test_learns_from_parts_and_is_saved(tmp_path):
     method = DualEncoder(**TINY).fit(data)
     assert method.parts_ == ("image", "text")
     assert all(head.query.abs().max() > 0 for head in method.network_.encoder)
-    assert method.validation_score(data) > 0.8
+    assert Method.validation_score(method, data) > 0.8
     loaded = load(save(method, tmp_path / "model"))
     for name in data.names:
         assert loaded.encode_table(data[name], name) == method.encode_table(data[name], name)
@@ -189,3 +189,17 @@ def test_labels_play_no_part():
 def test_fill_is_mask_or_drop():
     with pytest.raises(UsageError, match="mask"):
         DualEncoder(**TINY, fill="maks").fit(vectors())
+
+
+def test_validation_score_is_the_rsum_of_pairs_and_needs_no_labels():
+    data = vectors(40)
+    method = DualEncoder(**TINY).fit(data)
+    table, expected = cosines(method, data), 0.0
+    for scores in (table, table.T):
+        place = np.array([(row > row[i]).sum() for i, row in enumerate(scores)])
+        expected += sum(100 * np.mean(place < k) for k in (1, 5, 10))
+    assert method.validation_score(replace(data, labels=None)) == pytest.approx(expected, abs=1e-6)
+    alone = incomplete(data, "hard")
+    alone = alone.take(alone.presence().sum(axis=1) == 1)
+    with pytest.raises(MethodError, match="measured on pairs"):
+        method.validation_score(alone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from itertools import combinations
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +21,9 @@ from amodal.methods.card import Card
 from amodal.methods.matching.blocks import real_parts
 from amodal.methods.matching.encoders import PartScale, chunk_size
 from amodal.methods.networks import FeatureMethod, Scale
+from amodal.methods.pairs import Ranking, mean_rsum
 from amodal.methods.shallow.cca_itq import CCAITQ
+from amodal.metrics import measure
 from amodal.training import Batch
 
 __all__ = ["DualEncoder", "Head"]
@@ -266,6 +269,19 @@ class DualEncoder(FeatureMethod):
                 hinge = hinge + matching_hinge(cosines[here][:, there], items, MARGIN, reduction="mean") / len(twos)
         loss = contrast + self.guide * guidance + self.hardest * hinge
         return {"loss": loss, "contrast": contrast, "guidance": guidance, "hinge": hinge}
+
+    def validation_score(self, validation: Dataset) -> float:
+        """The rSum of held-out pairs, as of a matcher: what belongs together needs no labels.
+
+        Raises:
+            MethodError: If no held-out item has a pair.
+        """
+
+        def rankings(both: Dataset, a: str, b: str) -> tuple[Ranking, Ranking]:
+            x, y = self.encode_table(both[a], a), self.encode_table(both[b], b)
+            return partial(measure, x, y), partial(measure, y, x)
+
+        return mean_rsum(validation, list(self.widths_), rankings)
 
     def _guidance(self, cosines: Tensor, near: Tensor, partner: Tensor) -> Tensor:
         """How far anchors without partner are from the neighbours they had at first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +23,8 @@ from amodal.methods.matching.explanation import Explanation, explain_pair
 from amodal.methods.matching.parts import check_numbers, check_parts
 from amodal.methods.matching.scorer import MatchNetwork, Scorer
 from amodal.methods.matching.tiles import AT_ONCE, Fragments, Table, score_some, score_tiles
+from amodal.methods.pairs import Ranking, mean_rsum
+from amodal.metrics import measure_scores
 from amodal.training import Batch
 
 if TYPE_CHECKING:
@@ -397,23 +400,12 @@ class Matcher(DeepMethod):
         Raises:
             MethodError: If no held-out item has a pair.
         """
-        from amodal.metrics import measure_scores, pair, rsum
 
-        found = []
-        for a, b in combinations([name for name in self.widths_ if name in validation.names], 2):
-            both = validation.take(validation.present(a) & validation.present(b))
-            if not len(both):
-                continue
+        def rankings(both: Dataset, a: str, b: str) -> tuple[Ranking, Ranking]:
             scores = self.match(self.embed_table(both[a], a), self.embed_table(both[b], b), modalities=(a, b))
-            items, hits = (both[a].item, both[b].item), []
-            for table, (asking, answering) in ((scores, items), (scores.T, items[::-1])):
-                names = [f"hit@{min(k, table.shape[1])}" for k in (1, 5, 10)]
-                measured = measure_scores(table, pair(asking, answering), list(dict.fromkeys(names)))
-                hits += [measured.value(name) for name in names]
-            found.append(rsum(hits))
-        if not found:
-            raise MethodError("no validation item has two modalities: rSum is measured on pairs.")
-        return float(np.mean(found))
+            return partial(measure_scores, scores), partial(measure_scores, scores.T)
+
+        return mean_rsum(validation, list(self.widths_), rankings)
 
     # below
 

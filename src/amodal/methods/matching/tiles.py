@@ -70,7 +70,9 @@ class Table:
         width = self.fragments.shape[-1] // len(self.networks)
         packed = np.ascontiguousarray(self.fragments[rows[item], place, k * width : (k + 1) * width], np.float32)
         whole = self.wholes[k][torch.from_numpy(rows)] if self.wholes else None
-        return Side(None, torch.from_numpy(real).to(self.device), whole, packed=torch.from_numpy(packed).to(self.device))
+        return Side(
+            None, torch.from_numpy(real).to(self.device), whole, packed=torch.from_numpy(packed).to(self.device)
+        )
 
     def _values(self, k: int, chunk: slice) -> Tensor:
         longest = max(int(self.counts[chunk].max()), 1)
@@ -129,7 +131,9 @@ def score_some(
     if not len(scores):
         return scores
     size = min(max(int(_area(regions, words, scorers)), 1), TOGETHER)
-    one = int(len(np.unique(pairs[0])) > len(np.unique(pairs[1])))  # of the side that has fewer items there are more each
+    one = int(
+        len(np.unique(pairs[0])) > len(np.unique(pairs[1]))
+    )  # of the side that has fewer items there are more each
     others = 1 - one
     order = np.lexsort((tables[others].counts[pairs[others]], pairs[one]))
     for group in np.split(order, np.flatnonzero(np.diff(pairs[one][order])) + 1):
