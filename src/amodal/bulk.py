@@ -4,19 +4,20 @@
         encode_into(shop, items, "milvus://host:19530/shop", engine="ray")
 
 A part is some hundred items. The machines of a cluster encode parts, and this process alone writes them, so that any
-kind of index will do. Whatever ends a worker costs the part that it had, which another one does again; whatever ends
-this process costs the parts under way: the next run passes over those whose entries are all in the index.
+kind of index will do. What a model that re-ranks needs of them goes into the model's own folder before the entries go
+into the index. Whatever ends a worker costs the part that it had, which another one does again; whatever ends this
+process costs the parts under way: the next run passes over those of which everything is there.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from amodal import index as indexes
 from amodal.cluster import connect, cores
 from amodal.codes import BinaryCodes, Codes, Embeddings
 from amodal.data import Dataset
+from amodal.encoders import Encoder
 from amodal.encoders.saving import open_encoders, save_encoders
 from amodal.entries import Entries, columns_of, entries_of, keys_of, spec_for
 from amodal.errors import DataError, MethodError, MissingExtra, UsageError, nearest
@@ -32,7 +34,11 @@ from amodal.home import ENCODERS
 from amodal.index import Index, IndexSpec, id_of
 from amodal.methods import Method
 from amodal.progress import Progress
+from amodal.reranking import FragmentStore, Kept, Reranker
 from amodal.retriever import Retriever
+
+if TYPE_CHECKING:
+    from amodal.methods.matching import Matcher
 
 __all__ = ["ENGINES", "PART", "Bulk", "encode_into"]
 
@@ -57,6 +63,15 @@ class Bulk:
 
 
 @dataclass(frozen=True)
+class _Part:
+    """A part, encoded: its entries, what is kept for re-ranking, and a sentence for each piece that was skipped."""
+
+    entries: list[Entries]
+    fragments: list[Kept]
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
 class _Task:
     """What encodes, and what: the same for all parts."""
 
@@ -65,38 +80,74 @@ class _Task:
     attributes: Mapping[str, str]
     skip_bad: bool
 
-    def encode(self, rows: NDArray[np.int64]) -> tuple[list[Entries], list[str]]:
-        """The entries of some items, and a sentence for each piece of content that was skipped."""
-        items, self.encoder.left_out = self.items.take(rows), []
+    def encode(self, rows: NDArray[np.int64]) -> _Part:
+        """Some items, encoded."""
+        items, left_out = self.items.take(rows), list[str]()
+        self.encoder.left_out = left_out
         features = self.encoder.features(items, skip_bad=self.skip_bad)
-        columns = columns_of(items, self.attributes)
-        return list(entries_of(items, features, self.encoder.method, columns)), self.encoder.left_out
+        entries = list(entries_of(items, features, self.encoder.method, columns_of(items, self.attributes)))
+        reranker = self.encoder.reranker
+        found = reranker.fragments(items, skip_bad=self.skip_bad, problems=left_out) if reranker is not None else ()
+        return _Part(entries, list(found), left_out)
 
 
 @dataclass(frozen=True)
-class _Packed:
-    """A task on its way to other machines, which open packaged encoders by name, and refuse another version of one."""
+class _PackedEncoders:
+    """Encoders on their way to other machines, which open packaged ones by name, and refuse another version of one."""
 
-    method: Method
-    encoders: Mapping[str, Mapping[str, str]]
+    facts: Mapping[str, Mapping[str, str]]
     weights: Mapping[str, bytes]
-    rest: tuple[Dataset, Mapping[str, str], bool]
 
     @classmethod
-    def of(cls, task: _Task) -> Self:
+    def of(cls, encoders: Mapping[str, Encoder]) -> Self:
         with TemporaryDirectory() as folder:
-            encoders = save_encoders(task.encoder.encoders_, Path(folder) / ENCODERS)
-            weights = {path.name: path.read_bytes() for path in Path(folder).glob(f"{ENCODERS}/*")}
-        return cls(task.encoder.method, encoders, weights, (task.items, task.attributes, task.skip_bad))
+            facts = save_encoders(encoders, Path(folder) / ENCODERS)
+            return cls(facts, {path.name: path.read_bytes() for path in Path(folder).glob(f"{ENCODERS}/*")})
 
-    def unpacked(self) -> _Task:
-        encoder = Retriever(self.method, cache=False)
+    def unpacked(self) -> dict[str, Encoder]:
         with TemporaryDirectory() as folder:
             (Path(folder) / ENCODERS).mkdir()
             for name, content in self.weights.items():
                 (Path(folder) / ENCODERS / name).write_bytes(content)
-            encoder.encoders_ = open_encoders(self.encoders, Path(folder) / ENCODERS)
-        return _Task(encoder, *self.rest)
+            return open_encoders(self.facts, Path(folder) / ENCODERS)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A task on its way to other machines."""
+
+    method: Method
+    encoders: _PackedEncoders
+    matching: tuple[Matcher, _PackedEncoders] | None
+    rest: tuple[Dataset, Mapping[str, str], bool]
+
+    @classmethod
+    def of(cls, task: _Task) -> Self:
+        shop, reranker = task.encoder, task.encoder.reranker
+        matching = None if reranker is None else (reranker.matcher, _PackedEncoders.of(reranker.encoders_))
+        rest = (task.items, task.attributes, task.skip_bad)
+        return cls(shop.method, _PackedEncoders.of(shop.encoders_), matching, rest)
+
+    def unpacked(self) -> _Task:
+        matching = None if self.matching is None else (self.matching[0], self.matching[1].unpacked())
+        return _Task(_encoder(self.method, self.encoders.unpacked(), matching, cache=False), *self.rest)
+
+
+def _encoder(
+    method: Method,
+    encoders: Mapping[str, Encoder],
+    matching: tuple[Matcher, Mapping[str, Encoder]] | None,
+    *,
+    cache: bool,
+) -> Retriever:
+    """A retriever that only encodes, with what another one learned."""
+    found = Retriever(method, cache=cache)
+    found.encoders_ = dict(encoders)
+    if matching is not None:
+        matcher, part_encoders = matching
+        found.reranker = Reranker(matcher, cache=cache)
+        found.reranker.encoders_ = dict(part_encoders)
+    return found
 
 
 def encode_into(
@@ -115,7 +166,8 @@ def encode_into(
     Entries of the same ids are replaced. The codes are those of ``Retriever.add``, whatever the engine.
 
     Args:
-        shop: A fitted or loaded retriever; its own index is left alone.
+        shop: A fitted or loaded retriever; its own index is left alone. One that re-ranks keeps the fragments of these
+            items beside those of its own.
         items: What to encode. Files that they name must lie where every machine finds them.
         url: Of the index; see ``amodal.index.open``.
         engine: "local", or "ray": the cluster that RAY_ADDRESS names, or one on this machine.
@@ -139,25 +191,40 @@ def encode_into(
         raise UsageError(f"workers is {workers}; it takes at least one, and only a cluster has several.")
     if shop.index_ is None:
         raise MethodError("this retriever is not fitted. Call fit, or load a saved one.")
-    encoder = Retriever(shop.method, cache=engine == "local")
-    encoder.encoders_ = shop.encoders_
-    with _opened(url, spec_for(items, _no_codes(shop.index_.spec), shop.index_.spec.fingerprint)) as index:
+    matching = None if shop.reranker is None else (shop.reranker.matcher, shop.reranker.encoders_)
+    encoder = _encoder(shop.method, shop.encoders_, matching, cache=engine == "local")
+    scored = () if shop.reranker is None else tuple(shop.reranker.matcher.widths_)
+    spec = spec_for(items, _no_codes(shop.index_.spec), shop.index_.spec.fingerprint)
+    with _fragments_of(shop) as store, _opened(url, spec) as index:
         columns_of(items, index.spec.attributes)  # is refused before anything is written
-        missing, kept = _missing(items, index, part)
+        missing, kept = _missing(items, index, store, scored, part)
         task = _Task(encoder, items, index.spec.attributes, skip_bad)
         found = _on_cluster(task, missing, workers) if engine == "ray" else _here(task, missing)
         written, left_out, done = 0, list[str](), len(items) - sum(map(len, missing))
         with closing(found):
-            for rows, (batches, skipped) in found:
-                for batch in batches:
+            for rows, one in found:
+                for fragments in one.fragments:  # first, so that whatever is found can be scored
+                    store.put(fragments)
+                for batch in one.entries:
                     index.upsert(batch.keys, batch.codes, batch.attributes)
                     written += len(batch.keys)
-                left_out += skipped
+                left_out += one.left_out
                 done += len(rows)
                 if progress is not None:
                     progress(done, len(items), "encoding")
         index.flush()
     return Bulk(written, kept, left_out)
+
+
+@contextmanager
+def _fragments_of(shop: Retriever) -> Iterator[FragmentStore]:
+    """Where a retriever keeps fragments, to write to even if it was opened to read only; nowhere without a matcher."""
+    store = FragmentStore(None) if shop.reranker is None else shop.reranker.writing().store
+    try:
+        yield store
+    finally:
+        if shop.reranker is None or store is not shop.reranker.store:
+            store.close()
 
 
 def _opened(url: str, spec: IndexSpec) -> Index:
@@ -174,20 +241,24 @@ def _no_codes(spec: IndexSpec) -> Codes:
     return Embeddings(empty) if spec.bits is None else BinaryCodes(empty, spec.bits)
 
 
-def _missing(items: Dataset, index: Index, part: int) -> tuple[list[NDArray[np.int64]], int]:
-    """The parts, as rows of items, of which an entry is missing; and how many entries the others have."""
+def _missing(
+    items: Dataset, index: Index, store: FragmentStore, scored: Sequence[str], part: int
+) -> tuple[list[NDArray[np.int64]], int]:
+    """The parts, as rows of items, of which something is missing; and how many entries the others have."""
     held, missing, kept = index.ids(), [], 0
     for start in range(0, len(items), part):
         rows = np.arange(start, min(start + part, len(items)))
-        wanted = np.array([id_of(key) for key in keys_of(items.take(rows))], np.int64)
-        if np.isin(wanted, held).all():
+        some = items.take(rows)
+        wanted = np.array([id_of(key) for key in keys_of(some)], np.int64)
+        fragments = sum(len(some[name]) for name in scored if name in some.modalities)
+        if np.isin(wanted, held).all() and store.count(some.ids.tolist()) >= fragments:
             kept += len(wanted)
         else:
             missing.append(rows)
     return missing, kept
 
 
-_Found = tuple[NDArray[np.int64], tuple[list[Entries], list[str]]]
+_Found = tuple[NDArray[np.int64], _Part]
 
 
 def _here(task: _Task, parts: Sequence[NDArray[np.int64]]) -> Generator[_Found, None, None]:
@@ -242,7 +313,7 @@ def _result(ray: Any, done: Any, ids: NDArray[Any]) -> Any:
 _TASKS: dict[str, _Task] = {}  # in a worker: what its earlier parts brought with them
 
 
-def _encode(place: Sequence[Any], rows: NDArray[np.int64]) -> tuple[list[Entries], list[str]]:
+def _encode(place: Sequence[Any], rows: NDArray[np.int64]) -> _Part:
     """In a worker: encode a part. The place holds a reference, so that networks are loaded once and not for each."""
     import ray
 

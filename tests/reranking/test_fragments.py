@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amodal.errors import DataError
-from amodal.reranking import FragmentStore
+from amodal.reranking import FragmentStore, Kept
 
 WIDTH = 4
 
@@ -23,7 +23,7 @@ def some(lengths, seed=0):
 def test_what_is_put_is_got(lengths, seed):
     store, fragments = FragmentStore(None), some(lengths, seed)
     items = [f"item {k // 2}" for k in range(len(lengths))]
-    store.put(items, "image", [k % 2 for k in range(len(lengths))], fragments)
+    store.put(Kept(items, "image", [k % 2 for k in range(len(lengths))], fragments))
     asked = sorted(set(items), reverse=True)
     owner, found = store.get([*asked, "nobody"], "image", WIDTH)
     expected = [k for name in asked for k in range(len(items)) if items[k] == name]
@@ -35,8 +35,8 @@ def test_what_is_put_is_got(lengths, seed):
 
 def test_put_again_replaces_and_delete_forgets(tmp_path):
     store = FragmentStore(tmp_path / "f.sqlite")
-    store.put(["a", "b"], "image", [0, 0], some([3, 2]))
-    store.put(["a"], "image", [0], some([1], seed=1))
+    store.put(Kept(["a", "b"], "image", [0, 0], some([3, 2])))
+    store.put(Kept(["a"], "image", [0], some([1], seed=1)))
     assert len(store) == 2
     np.testing.assert_array_equal(store.get(["a"], "image", WIDTH)[1], some([1], seed=1).astype(np.float32))
     store.delete(["a", "nobody"])
@@ -49,7 +49,7 @@ def test_put_again_replaces_and_delete_forgets(tmp_path):
 
 def test_a_copy_holds_everything(tmp_path):
     store = FragmentStore(None)
-    store.put(["a"], "text", [0], some([3]))
+    store.put(Kept(["a"], "text", [0], some([3])))
     store.copy_to(tmp_path / "copy.sqlite")
     np.testing.assert_array_equal(
         FragmentStore(tmp_path / "copy.sqlite").get(["a"], "text", WIDTH)[1], store.get(["a"], "text", WIDTH)[1]

@@ -1,6 +1,7 @@
 """Encoding in bulk: the entries of a retriever's own index, in any other, once, and whatever happens on the way."""
 
 import os
+import shutil
 import signal
 import warnings
 
@@ -13,7 +14,21 @@ from amodal.bulk import encode_into
 from amodal.cluster import connect
 from amodal.errors import DataError, IndexMismatch, UsageError
 from amodal.index.copying import checksum
-from tests.retriever.catalogue import TINY
+from amodal.methods import get
+from amodal.reranking import Reranker
+from tests.cli.conftest import amodal as program
+from tests.index.servers import postgres
+from tests.retriever.catalogue import TINY, renamed
+
+__all__ = ["postgres", "program"]
+
+
+@pytest.fixture(scope="module")
+def cascade(catalogue, tmp_path_factory):
+    """A folder with a retriever of the drawn shapes that re-ranks."""
+    reranker = Reranker(get("scan").create(epochs=2, width=32, batch_size=16), top=32)
+    shop = amodal.Retriever("dch", bits=16, **TINY, rerank=reranker).fit(amodal.read(catalogue))
+    return shop.save(tmp_path_factory.mktemp("models") / "cascade.amodal")
 
 
 def sum_of(url):
@@ -57,6 +72,31 @@ def test_an_interrupted_run_goes_on(shop, items, tmp_path):
     assert sum_of(url) == checksum(shop.index_)
 
 
+def test_what_is_encoded_in_bulk_can_be_re_ranked(cascade, catalogue, tmp_path):
+    items, url = renamed(amodal.read(catalogue), "new "), str(tmp_path / "i")
+    with amodal.Retriever.load(cascade, readonly=True) as shop:
+        encode_into(shop, items, url, part=10)
+        check_ranked(shop, url)
+    with amodal.Retriever.load(cascade, readonly=True) as shop:
+        forgetting = shop.reranker.writing()
+        forgetting.store.delete(["new p0"])
+        forgetting.close()
+        done = encode_into(shop, items, url, part=10)
+        assert done.written == 15, "the first part, once more"
+        assert encode_into(shop, items, url, part=10).written == 0
+        check_ranked(shop, url)
+
+
+def check_ranked(shop, url):
+    """Renamed items in another index are scored as those that the retriever indexed itself."""
+    own = [(match.item, match.score) for match in shop.search(text="a red circle", k=32)]
+    ours, shop.index_ = shop.index_, amodal.index.open(url, readonly=True)
+    ours.close()
+    renamed = [(match.item.removeprefix("new "), match.score) for match in shop.search(text="a red circle", k=32)]
+    assert sorted(own, key=str) == sorted(renamed, key=str)
+    assert sum(score is not None for _, score in own) == 24
+
+
 def test_what_cannot_be_is_refused(shop, items, tmp_path):
     url = str(tmp_path / "i")
     with amodal.Retriever("dch", bits=16, anchors=TINY["anchors"] - 1).fit(items) as other:
@@ -93,6 +133,35 @@ def test_a_cluster_writes_the_same_codes(cluster, shapes, catalogue, tmp_path):
         assert sum_of(str(tmp_path / "i")) == checksum(shop.index_)
         assert encode_into(shop, items, str(tmp_path / "i"), engine="ray", part=5).written == 0
     assert cluster.is_initialized()  # a cluster that was there is not ended
+
+
+@pytest.mark.service
+@rays_own
+def test_a_cluster_gives_the_fragments_too(cluster, cascade, catalogue, tmp_path):
+    url, own = str(tmp_path / "i"), shutil.copytree(cascade, tmp_path / "own.amodal")
+    with amodal.Retriever.load(own, readonly=True) as shop:
+        encode_into(shop, renamed(amodal.read(catalogue), "new "), url, engine="ray", part=10)
+        check_ranked(shop, url)
+
+
+@pytest.mark.service
+@rays_own
+def test_a_cluster_writes_into_a_server(cluster, shapes, catalogue, postgres, program, tmp_path):
+    done = program("encode", shapes, catalogue, "--index", f"{postgres}bulk", "--engine", "ray", "--json")
+    local = program("encode", shapes, catalogue, "--index", tmp_path / "i", "--json")
+    assert (
+        (done.code, done.json)
+        == (local.code, local.json)
+        == (0, {"schema": 1, "written": 48, "kept": 0, "left_out": []})
+    )
+    with (
+        amodal.index.open(f"{postgres}bulk", readonly=True) as there,
+        amodal.index.open(str(tmp_path / "i"), readonly=True) as here,
+    ):
+        assert there.ids().tolist() == here.ids().tolist()
+        assert checksum(there) == checksum(here)
+    again = program("encode", shapes, catalogue, "--index", f"{postgres}bulk", "--engine", "ray", "--json")
+    assert (again.json["written"], again.json["kept"]) == (0, 48)
 
 
 @pytest.mark.service

@@ -192,8 +192,8 @@ def encode(
 ) -> None:
     """Write the codes of data to a file or an index.
 
-    Each is made from its own modality alone. Run again after an interruption, --index goes on: parts of the data whose
-    entries are all there are passed over.
+    Each is made from its own modality alone. Run again after an interruption, --index goes on: parts of the data of
+    which all is there are passed over. What a model that re-ranks needs of the items goes into its own folder.
     """
     if (out is None) == (index is None):
         raise UsageError("write to a file with --out, or to an index with --index; name exactly one of them.")

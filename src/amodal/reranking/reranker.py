@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from amodal.methods import get as get_method
 from amodal.methods import load as load_method
 from amodal.methods import save as save_method
 from amodal.progress import Progress
-from amodal.reranking.fragments import STORED, FragmentStore
+from amodal.reranking.fragments import STORED, FragmentStore, Kept
 from amodal.reranking.why import Why
 
 if TYPE_CHECKING:
@@ -159,6 +159,40 @@ class Reranker:
         )
         return replace(items, modalities={**items.modalities, **encoded.modalities})
 
+    def fragments(
+        self,
+        items: Dataset,
+        progress: Progress | None = None,
+        *,
+        skip_bad: bool = False,
+        problems: list[str] | None = None,
+    ) -> Iterator[Kept]:
+        """What is to be kept of items so that they can be scored; all are encoded before the first is given.
+
+        Args:
+            items: The items, with content or with parts.
+            progress: Told about encoding.
+            skip_bad: Leave out content that has no parts; it is found, and stands behind what could be scored.
+            problems: Gets a sentence for each such piece.
+
+        Raises:
+            DataError: If content cannot be encoded.
+            UsageError: If a modality holds vectors.
+        """
+        return self._embedded(self.parts(items, progress, skip_bad=skip_bad, problems=problems))
+
+    def _embedded(self, parts: Dataset) -> Iterator[Kept]:
+        for modality, table in parts.modalities.items():
+            if modality not in self.matcher.widths_:
+                continue
+            order = np.argsort(table.item, kind="stable")
+            numbers = np.arange(len(order)) - np.searchsorted(table.item[order], table.item[order])
+            for start in range(0, len(order), BATCH):
+                rows = order[start : start + BATCH]
+                fragments = self.matcher.embed(table.read(rows), modality, dtype=STORED)
+                ids = parts.ids[table.item[rows]].tolist()
+                yield Kept(ids, modality, numbers[start : start + BATCH].tolist(), fragments)
+
     def write(
         self,
         items: Dataset,
@@ -171,25 +205,17 @@ class Reranker:
         """Keep the fragments of items, so that they can be scored.
 
         Args:
-            items: The items, with content or with parts.
+            items: As for ``fragments``, and so the next three.
             progress: Told about encoding.
-            skip_bad: Leave out content that has no parts; it is found, and stands behind what could be scored.
+            skip_bad: Leave out content that has no parts.
             problems: Gets a sentence for each such piece.
             replacing: Forget first what was kept of these items.
         """
-        parts = self.parts(items, progress, skip_bad=skip_bad, problems=problems)
+        found = self.fragments(items, progress, skip_bad=skip_bad, problems=problems)
         if replacing:
             self.store.delete(items.ids.tolist())
-        for modality, table in parts.modalities.items():
-            if modality not in self.matcher.widths_:
-                continue
-            order = np.argsort(table.item, kind="stable")
-            numbers = np.arange(len(order)) - np.searchsorted(table.item[order], table.item[order])
-            for start in range(0, len(order), BATCH):
-                rows = order[start : start + BATCH]
-                fragments = self.matcher.embed(table.read(rows), modality, dtype=STORED)
-                ids = items.ids[table.item[rows]].tolist()
-                self.store.put(ids, modality, numbers[start : start + BATCH].tolist(), fragments)
+        for kept in found:
+            self.store.put(kept)
 
     def query(self, content: Any, modality: str) -> dict[str, Fragments]:
         """Fragments of one piece of content, by its modality.
@@ -307,17 +333,15 @@ class Reranker:
         found.store = FragmentStore(folder / FRAGMENTS, readonly=readonly)
         return found
 
-    def writing(self, folder: Path) -> Self:
-        """The same with a store of its own that can be written to, while this one reads.
-
-        Args:
-            folder: Where it was saved.
+    def writing(self) -> Self:
+        """The same with a connection of its own that can write, while this one reads; a store in memory is shared.
 
         Raises:
             DataError: If the fragments cannot be opened.
         """
         other = copy(self)
-        other.store = FragmentStore(folder / FRAGMENTS)
+        if self.store.path is not None:
+            other.store = FragmentStore(self.store.path)
         return other
 
     def close(self) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 from amodal import index as indexes
 from amodal.codes import Codes
 from amodal.errors import DataError, UsageError
-from amodal.home import RERANKER
 from amodal.index import Index
 from amodal.index.flat import FlatIndex
 from amodal.reranking import Why
@@ -69,7 +68,7 @@ class Generation:
         writer = Retriever(self.reader.method, cache=False)
         writer.encoders_ = self.reader.encoders_
         if self.reader.reranker is not None:
-            writer.reranker = self.reader.reranker.writing(self.folder / RERANKER)
+            writer.reranker = self.reader.reranker.writing()
         if isinstance(self.index, FlatIndex):
             try:
                 writer.index_ = indexes.open(index or str(self.folder / "index"), fingerprint=self.id)
