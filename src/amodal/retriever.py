@@ -357,13 +357,21 @@ class Retriever:
         return home.save(target, self, force=force)
 
     @classmethod
-    def load(cls, folder: str | Path, *, readonly: bool = False, encoders: Mapping[str, Encoder] | None = None) -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        readonly: bool = False,
+        encoders: Mapping[str, Encoder] | None = None,
+        part_encoders: Mapping[str, Encoder] | None = None,
+    ) -> Self:
         """Open what ``save`` wrote. Whatever is added or deleted from then on is durable at once.
 
         Args:
             folder: Where it was saved.
             readonly: Whether the index may only be searched.
             encoders: Encoders of one's own, by modality, which cannot be opened by name.
+            part_encoders: The same for those of the matcher that re-ranks.
 
         Raises:
             DataError: If the folder is no retriever, or is damaged.
@@ -381,7 +389,7 @@ class Retriever:
         if facts.get("rerank"):
             from amodal.reranking import Reranker
 
-            found.reranker = Reranker.load(place / home.RERANKER, readonly=readonly)
+            found.reranker = Reranker.load(place / home.RERANKER, readonly=readonly, encoders=part_encoders)
         found._home = place.resolve()
         return found
 

@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import amodal
 from amodal.encoders import get as encoder
+from amodal.encoders.tuned import ModuleEncoder
 from amodal.errors import DataError, UsageError
 from amodal.methods import get
 from amodal.reranking import Reranker
@@ -161,3 +163,23 @@ def test_bare_parts_are_recalled_by_a_dual_encoder_and_scored_as_they_are(tmp_pa
     shop.save(tmp_path / "shop")
     with amodal.Retriever.load(tmp_path / "shop", readonly=True) as again:
         assert [match.item for match in again.search(text=words, k=5, into="image")] == [m.item for m in found]
+
+
+class Corners(torch.nn.Module):
+    """Four parts of a picture: the means of its quarters."""
+
+    def forward(self, x):
+        return torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(2).transpose(1, 2)
+
+
+def test_part_encoders_of_ones_own_are_handed_in_to_open_the_folder(catalogue, tmp_path):
+    own = {"image": ModuleEncoder(Corners(), dim=3, size=16, length=4, name="corners")}
+    reranker = Reranker(get("scan").create(**{**QUICK, "epochs": 1}), encoders=own)
+    shop = amodal.Retriever("dch", bits=16, anchors=20, rerank=reranker).fit(catalogue)
+    shop.save(tmp_path / "shop")
+    with pytest.raises(UsageError, match=r'"corners", an object of your own.*part_encoders'):
+        amodal.Retriever.load(tmp_path / "shop")
+    with amodal.Retriever.load(tmp_path / "shop", readonly=True, part_encoders=own) as again:
+        asking = {"image": shop.search(text="a red circle", into="image")[0].content}
+        found = [[(m.item, m.score) for m in one.search(k=6, **asking)] for one in (shop, again)]
+    assert found[0] == found[1]

@@ -58,7 +58,7 @@ def open_encoders(
             if not known(base):
                 raise UsageError(
                     f'modality "{modality}" was encoded by "{base}", an object of your own. Hand it in: '
-                    f'Retriever.load(folder, encoders={{"{modality}": it}}).'
+                    f'Retriever.load(folder, encoders={{"{modality}": it}}), or part_encoders if it serves re-ranking.'
                 )
             encoder = get(base, kind=wanted["kind"])
         if base != wanted["name"]:
