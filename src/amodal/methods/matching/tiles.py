@@ -68,11 +68,10 @@ class Table:
     def _side(self, k: int, rows: NDArray[np.int64], real: NDArray[np.bool_]) -> Side:
         place, item = np.nonzero(real.T)
         width = self.fragments.shape[-1] // len(self.networks)
-        packed = np.ascontiguousarray(self.fragments[rows[item], place, k * width : (k + 1) * width], np.float32)
+        chosen = self.fragments[rows[item], place, k * width : (k + 1) * width]
+        packed = torch.from_numpy(np.ascontiguousarray(chosen, np.float32)).to(self.device)
         whole = self.wholes[k][torch.from_numpy(rows)] if self.wholes else None
-        return Side(
-            None, torch.from_numpy(real).to(self.device), whole, packed=torch.from_numpy(packed).to(self.device)
-        )
+        return Side(None, torch.from_numpy(real).to(self.device), whole, packed=packed)
 
     def _values(self, k: int, chunk: slice) -> Tensor:
         longest = max(int(self.counts[chunk].max()), 1)
@@ -131,9 +130,8 @@ def score_some(
     if not len(scores):
         return scores
     size = min(max(int(_area(regions, words, scorers)), 1), TOGETHER)
-    one = int(
-        len(np.unique(pairs[0])) > len(np.unique(pairs[1]))
-    )  # of the side that has fewer items there are more each
+    # each item of the side that has fewer has more to be scored with
+    one = int(len(np.unique(pairs[0])) > len(np.unique(pairs[1])))
     others = 1 - one
     order = np.lexsort((tables[others].counts[pairs[others]], pairs[one]))
     for group in np.split(order, np.flatnonzero(np.diff(pairs[one][order])) + 1):
