@@ -20,7 +20,7 @@
     const measure = (what, colour, ground, least) => found.push([ratio(parse(colour), behind(ground)), least, `${what} of ${name}`]);
     if ([...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim())) measure("text", style.color, node, 4.5);
     if (node.placeholder) measure("placeholder", getComputedStyle(node, "::placeholder").color, node, 4.5);
-    if (node.matches("input, .button, .chip, #into span")) measure("border", style.borderTopColor, node.parentElement, 3);
+    if (node.matches("input, .button, .chip, .pick span")) measure("border", style.borderTopColor, node.parentElement, 3);
   }
   return found;
 };

@@ -11,8 +11,10 @@ import pytest
 
 import amodal
 import amodal.service
+from amodal.methods import get
+from amodal.reranking import Reranker
 from amodal.service.keys import KeyRing
-from tests.retriever.catalogue import draw, short
+from tests.retriever.catalogue import TINY, draw, short
 from tests.service.processes import running
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
@@ -20,6 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PAGE = Path(amodal.service.__file__).parent / "page"
 TIMEOUT = 30_000  # milliseconds; a model that was just opened reads its encoders
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
+WHY = "/?text=a+red+circle&closer=yes&item=p0&why=yes"
 HOSTILE = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>\' javascript:window.hit=1 {{7*7}}'
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path")
 
@@ -36,6 +39,16 @@ def imagining(catalogue, tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(imagining, tmp_path_factory):
     with running(imagining, tmp_path_factory.mktemp("state")) as service:
+        yield service.address
+
+
+@pytest.fixture(scope="module")
+def telling(catalogue, tmp_path_factory):
+    """The address of a service over a retriever of the drawn shapes that re-ranks and says why."""
+    matcher = Reranker(get("scan").create(epochs=2, width=32, batch_size=16), top=30)
+    shop = amodal.Retriever("dch", bits=16, **TINY, rerank=matcher).fit(amodal.read(catalogue))
+    model = shop.save(tmp_path_factory.mktemp("models") / "telling.amodal")
+    with running(model, tmp_path_factory.mktemp("state")) as service:
         yield service.address
 
 
@@ -295,6 +308,96 @@ def test_an_item_opens_over_the_results_and_back_closes_it(page):
     sync_api.expect(page.get_by_role("alert")).to_contain_text('Not found: no item "nobody" is indexed.')
 
 
+# ---- a closer look, where the model has a matcher
+
+
+@needs_chromium
+def test_a_closer_look_puts_the_best_answers_in_order(chromium, telling):
+    query = {"by": "text", "text": "a red circle", "into": "image", "k": 24}
+    plain, closer = (
+        [one["id"] for one in httpx.post(f"{telling}/v1/search", json=query | {"rerank": rerank}).json()["matches"]]
+        for rerank in (False, True)
+    )
+    assert plain != closer
+    with tab(chromium, telling) as page:
+        page.goto("/?text=a+red+circle&into=image")
+        assert found(page, 24) == plain
+        page.get_by_label("Look closer").focus()
+        page.keyboard.press("Space")
+        page.wait_for_function("() => /looked at closely/.test(document.getElementById('count').textContent)")
+        assert found(page, 24) == closer
+        assert told(page) == {"text": "a red circle", "into": "image", "closer": "yes"}
+        assert re.fullmatch(
+            r"on closer look -?\d\.\d\d, score \d\.\d\d, \d+ bits?", page.locator(".facts").first.inner_text()
+        )
+        sync_api.expect(page.get_by_role("button", name="More results")).to_be_hidden()
+        page.go_back()
+        page.wait_for_function("() => !/closely/.test(document.getElementById('count').textContent)")
+        assert found(page, 24) == plain
+        sync_api.expect(page.get_by_label("Look closer")).not_to_be_checked()
+
+
+@needs_chromium
+def test_a_result_says_why_it_matched(chromium, telling):
+    with tab(chromium, telling) as page:
+        page.goto("/?text=a+red+circle&into=image")
+        first = found(page, 24)[0]
+        page.locator("#results .open").first.focus()
+        for _ in range(3):
+            page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.ariaLabel") == f"Why {first} matched"
+        page.keyboard.press("Enter")
+        why = page.get_by_role("region", name="Why it matched")
+        words = why.get_by_role("group", name="Words").get_by_role("button")
+        sync_api.expect(words).to_have_text(["a", "red", "circle"])
+        assert told(page) == {"text": "a red circle", "into": "image", "item": first, "why": "yes"}
+        lights = []
+        for n, word in enumerate(["a", "red", "circle"]):
+            words.nth(n).focus()
+            page.keyboard.press("Enter")
+            sync_api.expect(words.nth(n)).to_have_attribute("aria-pressed", "true")
+            sync_api.expect(why.locator("[aria-pressed=true]")).to_have_count(1)
+            sync_api.expect(why.get_by_role("status")).to_contain_text(f"“{word}” looks mostly at the ")
+            assert why.get_by_role("img").get_attribute("aria-label").startswith(f"The picture as “{word}” sees it")
+            lights.append(
+                why.locator("canvas").evaluate(
+                    "(one) => [...one.getContext('2d').getImageData(0, 0, one.width, one.height).data]"
+                    ".filter((_, n) => n % 404 === 0)"  # the red of some pixels
+                )
+            )
+        assert lights[1] != lights[2], "words see the picture each in its own light"
+        assert max(lights[1]) > 200 and min(lights[1]) < 100
+        page.keyboard.press("Escape")
+        sync_api.expect(page.get_by_role("dialog")).to_be_hidden()
+        assert told(page) == {"text": "a red circle", "into": "image"}
+
+
+@needs_chromium
+def test_a_picture_asks_why_words_match(chromium, telling, tmp_path):
+    with tab(chromium, telling) as page:
+        page.goto("/?into=text")
+        page.wait_for_selector("#welcome p")
+        page.locator("#file").set_input_files(picture(tmp_path))
+        found(page, 24)
+        page.locator("#results .open").first.click()
+        page.get_by_role("button", name="Why did it match?").click()
+        why = page.get_by_role("region", name="Why it matched")
+        sync_api.expect(why.locator("[aria-pressed=true]")).to_be_focused()
+        assert why.locator("canvas").evaluate("(one) => [one.width, one.height]") == [640, 640]
+
+
+@needs_chromium
+def test_without_a_matcher_there_is_no_closer_look(page):
+    page.goto("/?text=a+red+circle&into=image&closer=yes")
+    first = found(page, 24)[0]
+    assert "closely" not in page.locator("#count").inner_text()
+    sync_api.expect(page.locator("#closer")).to_be_hidden()
+    assert page.get_by_role("link", name="Why").count() == 0
+    page.goto(f"/?text=a+red+circle&into=image&item={first}&why=yes")
+    sync_api.expect(page.get_by_role("dialog")).to_be_visible()
+    assert page.get_by_role("region", name="Why it matched").count() == 0
+
+
 # ---- keys, phones, eyes
 
 
@@ -357,8 +460,9 @@ def test_the_keyboard_is_enough(page):
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/?text=red&is=colour:red", "/?like=p4&item=p1", "/?text=red&is=nothing:3"])
-def test_contrast_is_enough(chromium, address, scheme, path):
+@pytest.mark.parametrize("path", ["/", "/?text=red&is=colour:red", "/?like=p4&item=p1", "/?text=red&is=nothing:3", WHY])
+def test_contrast_is_enough(chromium, request, scheme, path):
+    address = request.getfixturevalue("telling" if path == WHY else "address")
     with tab(chromium, address, color_scheme=scheme, reduced_motion="reduce") as page:
         page.goto(path)
         page.wait_for_load_state("networkidle")
@@ -370,7 +474,11 @@ def test_contrast_is_enough(chromium, address, scheme, path):
 
 
 @needs_chromium
-def test_a_phone_scrolls_one_way_only(chromium, address):
+def test_a_phone_scrolls_one_way_only(chromium, address, telling):
+    with tab(chromium, telling, **PHONE) as page:
+        page.goto(WHY)
+        page.wait_for_selector("canvas")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
     with tab(chromium, address, **PHONE) as page:
         for path in ("/", "/?text=a+red+circle", "/?like=p4&item=p1", f"/?text={'long' * 60}"):
             page.goto(path)

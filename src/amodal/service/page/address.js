@@ -1,14 +1,15 @@
 // The search as the address says it, so that it can be shared and the back button works:
-// ?text=red+shoes | ?like=ID | ?picture=NAME, then into=MODALITY, is=FIELD:VALUE, from=FIELD:NUMBER, to=FIELD:NUMBER, item=ID
+// ?text=red+shoes | ?like=ID | ?picture=NAME, then into=MODALITY, closer=yes, is=FIELD:VALUE, from=FIELD:NUMBER,
+// to=FIELD:NUMBER, item=ID, why=yes
 
 const QUERIES = ["text", "like", "picture"];
 const BOUNDS = { from: ">=", to: "<=" };
 
-/** What an address says: by and what to search by, into, is: field to values, from and to: field to number, item. */
+/** What an address says: by and what to search by, into, closer, is: field to values, from and to: field to number, item, why. */
 export function read(search) {
   const said = new URLSearchParams(search);
   const by = QUERIES.find((one) => said.get(one)) ?? "";
-  const state = { by, what: said.get(by) ?? "", into: said.get("into") ?? "", item: said.get("item") ?? "", is: new Map() };
+  const state = { by, what: said.get(by) ?? "", into: said.get("into") ?? "", item: said.get("item") ?? "", closer: said.has("closer"), why: said.has("why"), is: new Map() };
   for (const [field, value] of pairs(said, "is")) state.is.set(field, [...(state.is.get(field) ?? []), value]);
   for (const bound in BOUNDS) state[bound] = new Map(pairs(said, bound).filter(([, value]) => Number.isFinite(Number(value))));
   return state;
@@ -18,9 +19,11 @@ export function write(state) {
   const said = new URLSearchParams();
   if (state.by) said.set(state.by, state.what);
   if (state.into) said.set("into", state.into);
+  if (state.closer) said.set("closer", "yes");
   for (const [field, values] of state.is ?? []) for (const value of values) said.append("is", pair(field, value));
   for (const bound in BOUNDS) for (const [field, value] of state[bound] ?? []) said.append(bound, pair(field, value));
   if (state.item) said.set("item", state.item);
+  if (state.item && state.why) said.set("why", "yes");
   return `?${said}`;
 }
 

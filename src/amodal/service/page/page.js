@@ -1,8 +1,9 @@
 // The page: brings what is shown in line with the address, and turns what people do into addresses.
 
-import { Problem, ask, useKey } from "./api.js";
+import { Problem, ask, picture, useKey } from "./api.js";
 import { bounded, read, toggled, where, write } from "./address.js";
-import { card, chips, el, item, nameOf, range, suggestion, view } from "./view.js";
+import { card, chips, el, explains, item, nameOf, range, suggestion, view } from "./view.js";
+import { loaded, why } from "./why.js";
 
 const PAGE = 24; // results at a time
 const KEPT = 20; // answers kept for the back button
@@ -30,9 +31,10 @@ async function start() {
   at("words").disabled = !kinds.includes("text");
   at("words").placeholder = kinds.includes("text") ? "Describe what you look for" : "This model reads no words";
   at("file").disabled = !kinds.includes("picture");
-  const choice = (value, text) => el("label", {}, el("input", { type: "radio", name: "into", value }), el("span", {}, text));
+  const choice = (value, text) => el("label", { class: "pick" }, el("input", { type: "radio", name: "into", value }), el("span", {}, text));
   at("into").append(choice("", "anything"), ...Object.keys(model.modalities).map((name) => choice(name, name)));
   at("into").hidden = false;
+  at("closer").hidden = !model.explains;
   at("filters").open = matchMedia("(min-width: 40rem)").matches;
   await show();
 }
@@ -78,6 +80,7 @@ async function showSearch(state, search) {
 function showQuestion(state, signal) {
   at("words").value = state.by === "text" ? state.what : "";
   for (const choice of at("into").querySelectorAll("input")) choice.checked = choice.value === state.into;
+  at("closer").firstChild.checked = state.closer;
   document.title = state.by ? `${told(state)} · amodal` : "amodal";
   const query = at("query");
   query.hidden = !["like", "picture"].includes(state.by);
@@ -108,14 +111,25 @@ function told(state) {
 
 /** The body of a search. */
 function question(state) {
-  const asked = { k: PAGE, into: state.into || undefined, where: where(state, index.attributes) };
+  const rerank = looksCloser(state) || undefined;
+  const asked = { k: PAGE, into: state.into || undefined, where: where(state, index.attributes), rerank };
   if (state.by === "text") return { by: "text", text: state.what, ...asked };
   if (state.by === "like") return { by: "id", id: state.what, ...asked };
-  if (!pictures.has(state.what)) throw new Problem(`The picture ${state.what} was known only to the tab that searched by it. Choose it once more.`);
   const form = new FormData();
   form.set("request", JSON.stringify({ by: "picture", ...asked }));
-  form.set("picture", pictures.get(state.what));
+  form.set("picture", file(state));
   return form;
+}
+
+/** The picture searched by. */
+function file(state) {
+  if (!pictures.has(state.what)) throw new Problem(`The picture ${state.what} was known only to the tab that searched by it. Choose it once more.`);
+  return pictures.get(state.what);
+}
+
+/** Whether the best answers are put in order by a matcher, where the model has one. */
+function looksCloser(state) {
+  return state.closer && model.explains;
 }
 
 function remember(search, { matches, next }) {
@@ -135,7 +149,7 @@ function showAnswer(state, answer, from, signal) {
   } else {
     const { length } = answer.matches;
     const results = `${answer.next ? "The first " : ""}${length || "No"} ${length === 1 ? "result" : "results"}`;
-    at("count").textContent = `${results} for ${told(state)}`;
+    at("count").textContent = `${results} for ${told(state)}${looksCloser(state) ? ", looked at closely" : ""}`;
     at("results").append(...answer.matches.slice(from).map((match) => card(match, { state, model, index, signal })));
     learn(state, answer.matches);
   }
@@ -209,7 +223,8 @@ async function showItem(state) {
     dialog.close();
     throw error;
   }
-  dialog.replaceChildren(...item(shown, { model, signal }));
+  const reason = explains(model, state, shown.parts.map((part) => part.modality)) ? [reasonFor(shown, state, signal)] : [];
+  dialog.replaceChildren(...item(shown, { model, reason, signal }));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
   for (const lacked of shown.lacks) {
@@ -222,6 +237,43 @@ async function showItem(state) {
       },
     );
   }
+}
+
+/** Why an item matched: told at once if the address says so, else on demand. */
+function reasonFor(shown, state, signal) {
+  const place = el("p", { class: "note", role: "status" });
+  const show = el("button", { type: "button", class: "button" }, "Why did it match?");
+  const section = el("section", { class: "why", "aria-label": "Why it matched" }, show, place);
+  const tell = async () => {
+    show.disabled = true;
+    place.textContent = "Looking closer …";
+    try {
+      const query = state.by === "text" ? { by: "text", text: state.what } : { by: "picture", picture: await base64(file(state)) };
+      const explained = await ask("/v1/explain", { body: { query, id: shown.id }, signal });
+      const part = shown.parts.find((one) => one.modality === explained.regions);
+      const source = state.by === "text" ? await picture(`${part.content.url}&size=640`, signal) : URL.createObjectURL(file(state));
+      section.replaceChildren(el("h3", {}, "Why it matched"), ...why(explained, await loaded(source)));
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      place.textContent = `It cannot be told. ${error.message}`;
+      show.disabled = false;
+    }
+  };
+  show.addEventListener("click", async () => {
+    await tell();
+    section.querySelector("[aria-pressed=true]")?.focus();
+  });
+  if (state.why) tell().then(() => section.scrollIntoView({ block: "nearest" }));
+  return section;
+}
+
+function base64(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result.slice(reader.result.indexOf(",") + 1)));
+    reader.addEventListener("error", () => reject(new Problem(`The picture ${file.name} cannot be read.`)));
+    reader.readAsDataURL(file);
+  });
 }
 
 function closeItem() {
@@ -291,6 +343,7 @@ at("ask").addEventListener("submit", (event) => {
   if (what) go({ ...read(location.search), by: "text", what, item: "" }, { fresh: true });
 });
 at("into").addEventListener("change", (event) => go({ ...read(location.search), into: event.target.value }));
+at("closer").addEventListener("change", (event) => go({ ...read(location.search), closer: event.target.checked }));
 at("filters").addEventListener("click", ({ target }) => {
   if (target.dataset.value !== undefined) go(toggled(read(location.search), target.dataset.field, target.dataset.value));
 });

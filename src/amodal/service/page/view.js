@@ -41,15 +41,27 @@ export function view({ content, modality }, name, { size, signal }) {
 /** A result: opens on Enter or a click, and leads to its like in each modality. */
 export function card(match, { state, model, index, signal }) {
   const name = nameOf(match);
+  const closer = match.matched === null ? "" : `on closer look ${match.matched.toFixed(2)}, `;
   const open = el(
     "a",
-    { class: "open", href: write({ ...state, item: match.id }) },
+    { class: "open", href: write({ ...state, item: match.id, why: false }) },
     view(match, name, { size: 384, signal }),
     el("span", { class: "tag" }, match.modality),
     el("span", { class: "name" }, name),
-    el("span", { class: "facts" }, `score ${match.score.toFixed(2)}, ${distance(match, index)}`),
+    el("span", { class: "facts" }, `${closer}score ${match.score.toFixed(2)}, ${distance(match, index)}`),
   );
-  return el("li", { class: "card" }, open, alike(match, model, "Like this:"));
+  const all = el("li", { class: "card" }, open, alike(match, model, "Like this:"));
+  if (explains(model, state, [match.modality])) {
+    const address = write({ ...state, item: match.id, why: true });
+    all.append(el("a", { class: "tag", href: address, "aria-label": `Why ${name} matched` }, "Why?"));
+  }
+  return all;
+}
+
+/** Whether the model can say why one of some modalities answers a search: words ask for a picture, or a picture for words. */
+export function explains(model, state, modalities) {
+  const answering = { text: "picture", picture: "text" }[state.by];
+  return model.explains && modalities.some((name) => model.modalities[name].kind === answering);
 }
 
 /** Links to what is like an item, in each modality. */
@@ -65,8 +77,9 @@ function distance(match, index) {
   return `distance ${match.distance.toFixed(3)}`;
 }
 
-/** An item as a whole: its parts, what is known of it, and its like. What it lacks comes after; see suggestion. */
-export function item(shown, { model, signal }) {
+/** An item as a whole: its parts, why it matched if that is told, what is known of it, and its like. What it lacks comes
+ * after; see suggestion. */
+export function item(shown, { model, reason, signal }) {
   const name = nameOf(shown);
   const facts = Object.entries({ ...(shown.labels.length ? { labels: shown.labels.join(", ") } : {}), ...shown.attributes });
   return [
@@ -77,6 +90,7 @@ export function item(shown, { model, signal }) {
       el("button", { type: "button", class: "button", "data-close": true, autofocus: true }, "Close"),
     ),
     el("div", { class: "parts" }, ...shown.parts.map((part) => el("figure", {}, view(part, name, { size: 640, signal }), el("figcaption", {}, part.modality)))),
+    ...reason,
     alike(shown, model, "More like this:"),
     el("dl", {}, ...facts.filter(([, value]) => value !== null).flatMap(([field, value]) => [el("dt", {}, field), el("dd", {}, `${value}`)])),
   ];
@@ -88,7 +102,7 @@ export function suggestion(lacked, imagined, { state, model, index, signal }) {
     imagined.how === "imagined"
       ? `The model imagines it (trust ${imagined.trust.toFixed(2)} of 1); these real items come nearest to what it imagines.`
       : "This model cannot imagine it; these real items come nearest to what is there.";
-  const cards = imagined.matches.map((match) => card(match, { state, model, index, signal }));
+  const cards = imagined.matches.map((match) => card(match, { state, model: { ...model, explains: false }, index, signal }));
   return el(
     "section",
     { class: "suggestion" },
