@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import sqlite3
+import sys
 import threading
 
 import pytest
@@ -273,6 +274,18 @@ def test_a_model_with_a_matcher_re_ranks_and_says_why(serve, catalogue, tmp_path
     again = service.post("/v1/search", json=query | {"k": 40, "rerank": True}).json()["matches"]
     assert next(match for match in again if match["id"] == "new")["matched"] is not None
     assert service.post("/v1/search", json={"by": "id", "id": "new", "rerank": True}).status_code == 200
+
+
+def test_what_the_first_request_needs_is_loaded_before(drawn, monkeypatch):
+    def late(encoder):
+        raise AssertionError(f"{encoder.name} is loaded by a request")
+
+    for encoder in drawn.app.state.service.generation.reader.encoders_.values():
+        monkeypatch.setattr(type(encoder), "load", late)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert drawn.post("/v1/search", json={"by": "text", "text": "a red circle"}).status_code == 200
+    assert drawn.get("/v1/items/p1?imagine=image").status_code == 200
+    assert drawn.get("/v1/items/p2?imagine=text").status_code == 200
 
 
 def test_a_model_without_matcher_does_not_re_rank(drawn):

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from amodal import index as indexes
 from amodal.codes import Codes
 from amodal.errors import DataError, UsageError
@@ -24,6 +26,8 @@ HIDDEN = (
     "content",
     "number",
 )  #: attributes that no filter may name: one compared to content could spell out file names
+
+SAMPLES: Mapping[str, Any] = {"text": "a", "picture": Image.linear_gradient("L").convert("RGB")}
 
 
 class Generation:
@@ -86,10 +90,15 @@ class Generation:
         return self.reader.index_
 
     def warm(self) -> None:
-        """Load the encoders' networks and compile the scan, so that the first request is no slower than the next."""
-        parts = {} if self.reader.reranker is None else self.reader.reranker.encoders_
-        for encoder in (*self.reader.encoders_.values(), *parts.values()):
-            _ = getattr(encoder, "network", None)
+        """Encode and search once, so that the first request is no slower than the next.
+
+        Networks and word lists are loaded, and the scan is compiled, when they are first used.
+        """
+        for modality in self.widths():
+            if (kind := self.kind(modality)) in SAMPLES:
+                self.reader.encode(SAMPLES[kind], modality)
+        for encoder in () if self.reader.reranker is None else self.reader.reranker.encoders_.values():
+            encoder.encode([SAMPLES[encoder.kind]])
         first = self.index.ids()[:1]
         entry = self.index.get(first)[0] if len(first) else None
         if entry is not None:
