@@ -39,14 +39,14 @@ SETS = {
 TRAIN, STRENGTHS, RATES = 0.9, (1.0, 2.0, 3.0), (0.1, 0.5, 0.9)
 ARMS = {
     "label_regression": ("label_regression", {}),
-    # the kernel machine beside the members knows no environments, so both do without it
-    "casr without": ("casr", {"eca": False, "likeness": False}),
-    "casr learned": ("casr", {"eca": True, "likeness": False}),
+    "casr without": ("casr", {}),
+    "casr guessed": ("casr", {"eca": True}),
+    "casr given": ("casr", {"eca": True, "environment": "cue"}),
     "ciim without": ("ciim", {"erase": False}),
     "ciim guessed": ("ciim", {}),
     "ciim given": ("ciim", {"environment": "cue"}),
 }
-PAIRS = {"casr learned": "casr without", "ciim guessed": "ciim without", "ciim given": "ciim without"}
+PAIRS = {f"{slug} {how}": f"{slug} without" for slug in ("casr", "ciim") for how in ("guessed", "given")}
 KEYS = ("data", "strength", "arm", "seed", "rate")
 RESULTS = Path(__file__).parent / "results"
 

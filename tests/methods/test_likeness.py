@@ -78,3 +78,12 @@ def test_a_judge_comes_back_as_it_was():
     again = Judge.from_state(judge.state())
     assert torch.equal(judge.scores(evidence, x), again.scores(evidence, x))
     assert torch.equal(judge.alone.scores(evidence), again.alone.scores(evidence))
+
+
+def test_rows_that_lie_nearly_on_each_other_are_solved():
+    torch.manual_seed(0)
+    x = 1e-4 * torch.randn(300, 8) + 100 * torch.eye(8)[torch.arange(300) % 8]
+    labels, fold = torch.eye(4)[torch.arange(300) % 4], torch.arange(300) % 5
+    machine, unseen = learned_likeness(x, labels, fold, torch.arange(300), single=True)
+    assert torch.isfinite(machine(x)).all()
+    assert (unseen.argmax(dim=1) == labels.argmax(dim=1)).all()

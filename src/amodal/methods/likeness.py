@@ -74,11 +74,12 @@ def learned_likeness(
     """
     machine = Likeness(x[anchors].clone(), labels.shape[1])
     machine.mean.copy_(labels.mean(dim=0))
-    target, apart = (labels - machine.mean).double(), squared(x, machine.anchors)
+    # distances in single precision would leave likenesses that are no positive definite matrix
+    target, apart = (labels - machine.mean).double(), squared(x.double(), machine.anchors.double())
     folds, least = [fold == k for k in torch.unique(fold)], torch.inf
     for width in WIDTHS:
         spread = width * float(apart.mean()) or 1.0
-        sums = _Sums.of(torch.exp(-apart.double() / spread), target)
+        sums = _Sums.of(torch.exp(-apart / spread), target)
         rest = sums.without(folds[0])
         for penalty in PENALTIES:
             scores = sums.k[folds[0]] @ rest.solved(anchors, penalty) + machine.mean

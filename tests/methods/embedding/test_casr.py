@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from amodal.data import Labels, Observations, incomplete, toy
+from amodal.data import Labels, Observations, cue_directions, incomplete, plant_directions, random_split, toy
 from amodal.errors import MethodError, MissingExtra, UsageError
 from amodal.losses import attention_spread, label_nll
 from amodal.methods.embedding.casr import CASR
@@ -233,6 +233,7 @@ SWITCHES = {
     "no context": {"context": False},
     "by pattern": {"eca": True, "env": "pattern"},
     "one environment": {"eca": True, "env": "none"},
+    "nothing erased": {"eca": True, "erase": False},
     "partly aligned": {"pacmr": True},
     "nearest class": {"pacmr": True, "sinkhorn": False},
     "features": {"embedding": "feature"},
@@ -297,6 +298,21 @@ def test_parts_are_pooled_and_padding_is_nothing(eca):
     codes, other = (method.encode(some, "a").vectors for some in (x, padded))
     np.testing.assert_allclose(codes, other, atol=1e-4)
     assert method.impute(incomplete(whole, "hard", seed=2), "a").values.shape[1:] == (1, 6)
+
+
+def test_environments_given_are_erased_from_what_all_voices_hear():
+    data = random_split(toy(400, {"image": 12, "text": 8}, classes=4, seed=2))
+    planted = plant_directions(data, {"train": 0.7, "test": 0.7}, {"image": 6.0, "text": 6.0}, seed=3)
+    shift = cue_directions(data, "image", seed=3)
+    shift = (shift - shift.mean(axis=0))[0]
+    x = torch.from_numpy(data["image"].read(np.arange(5)))
+    moved = {}
+    for switch in ({}, {"erase": False}, {"environment": "cue"}):
+        model = CASR(**{**QUICK, "epochs": 2, "mmi": False}, eca=True, **switch).fit(planted.part("train"))
+        both = [model._scaled(some, 0) for some in (x, x + 6 * torch.from_numpy(shift).float())]
+        moved[str(switch)] = float((both[1] - both[0]).norm() / both[0].norm())
+        assert model.judges_["image"].machine.anchors.shape[1] == 12
+    assert moved["{'environment': 'cue'}"] < 0.3 * moved["{'erase': False}"]
 
 
 def test_attention_on_parts_finds_the_one_that_tells():

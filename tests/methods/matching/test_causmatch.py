@@ -92,15 +92,17 @@ def test_shuffling_equal_weights_has_no_effect():
     assert found["partners"] == pytest.approx(found["partners_counterfactual"], abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_effect_is_the_score_less_the_counterfactual_one(kind):
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("kind", ["uniform", "reverse"])
+def test_effect_is_the_score_less_the_counterfactual_one(base, kind):
+    """Kinds without chance: over all pairs at once, as the formula has it."""
     pair = square()
     method, scorer, items = ready(
-        pair, counterfactual=kind, effect_weight=1.0, preference_weight=0.5, ramp=0, warm_up=0
+        pair, base=base, counterfactual=kind, effect_weight=1.0, preference_weight=0.5, ramp=0, warm_up=0
     )
     attention = scorer.attend(pair)
     scores = scorer.judge(pair, attention)
-    other = scorer.judge(pair, scorer.instead(kind, pair, attention, method._generator(items, 3)))
+    other = scorer.judge(pair, scorer.instead(kind, pair, attention))
     assert not torch.allclose(scores, other)
     found = method.objective(scorer, pair, items, 3)
     effect = matching_hinge(scores - other, items, 0.1)
@@ -108,14 +110,17 @@ def test_effect_is_the_score_less_the_counterfactual_one(kind):
     torch.testing.assert_close(found["effect"], effect)
     torch.testing.assert_close(found["preference"], preferred)
     torch.testing.assert_close(found["loss"], matching_hinge(scores, items, 0.2) + effect + 0.5 * preferred)
+    torch.testing.assert_close(found["partners_counterfactual"], other.diagonal().mean())
 
 
-def test_the_hinge_on_the_effect_takes_the_hardest_of_the_effect():
-    scores = torch.tensor([[0.9, 0.8, 0.1], [0.0, 0.9, 0.0], [0.0, 0.0, 0.9]])
-    other = torch.tensor([[0.1, 0.8, 0.0], [0.0, 0.1, 0.0], [0.0, 0.0, 0.1]])
-    # the rival that scores highest, .8, has no effect; the hardest of the effect is .1
-    hardest = causmatch(warm_up=0).hinge(scores - other, torch.arange(3), 0, margin=0.75)
-    assert hardest.item() == pytest.approx(2 * 0.05, rel=1e-5)  # rows 0 and columns 2: .75 + .1 - .8
+@pytest.mark.parametrize("kind", ["random", "shuffle", "swap"])
+def test_chance_is_a_function_of_seed_epoch_and_batch(kind):
+    def effect(epoch=3, **options):
+        return objective(square(), epoch, base="scan_t2i", counterfactual=kind, warm_up=0, **options)["effect"]
+
+    assert effect() == effect()
+    assert any(effect() != effect(seed=seed) for seed in range(1, 5))
+    assert any(effect() != effect(epoch) for epoch in range(4, 8))
 
 
 def test_random_attention_ignores_padding():

@@ -6,12 +6,28 @@ import torch
 
 from amodal.losses.matching import matching_hinge
 from amodal.methods import get
+from amodal.methods.matching.blocks import Pair, Side
 from tests.methods.matching.planted import planted
 
 ITEMS = torch.arange(3)
 FAR = torch.tensor([[0.9, 0.1, 0.8], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9]])
 #: its hardest negatives cost more than 2 margins per pair, their mean less
 NEAR = torch.tensor([[0.3, 0.1, 0.9], [0.9, 0.3, 0.1], [0.1, 0.9, 0.3]])
+
+
+def table(scores):
+    """Items of one fragment each, whose inner products are these; for ``cosine``."""
+    single = torch.ones(len(scores), 1, dtype=torch.bool)
+    return Pair(Side(scores[:, None], single), Side(torch.eye(len(scores))[:, None], single))
+
+
+def cosine(block):
+    return block.facing("t2i").s[:, 0, 0]
+
+
+def contest(scores, epoch, **options):
+    method = get("scan")(**options)
+    return method.contest(method.scorers()[0], table(scores), ITEMS, epoch, cosine, method.margin).loss
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
@@ -24,11 +40,11 @@ def test_negatives_that_would_make_scores_alike_are_averaged(reduction):
         for kind in ("hardest", "mean")
     )
     assert hardest["near"] > 2 * 0.2 * (3 if reduction == "sum" else 1) > hardest["far"]
-    method = get("scan")(reduction=reduction)
-    assert method.hinge(FAR, ITEMS, 0) == mean["far"]
-    assert method.hinge(FAR, ITEMS, 1) == hardest["far"]
-    assert method.hinge(NEAR, ITEMS, 5) == mean["near"]
-    assert get("scan")(reduction=reduction, warm_up=0).hinge(NEAR, ITEMS, 0) == hardest["near"]
+    options = {"reduction": reduction}
+    torch.testing.assert_close(contest(FAR, 0, **options), mean["far"])
+    torch.testing.assert_close(contest(FAR, 1, **options), hardest["far"])
+    torch.testing.assert_close(contest(NEAR, 5, **options), mean["near"])
+    torch.testing.assert_close(contest(NEAR, 0, **options, warm_up=0), hardest["near"])
 
 
 def test_hardest_negatives_alone_make_scores_alike_and_ours_do_not():

@@ -60,7 +60,7 @@ def test_gradient_is_that_of_contexts_written_out():
     v, w = pair.regions.values.requires_grad_(), pair.words.values.requires_grad_()
     found = torch.autograd.grad(scorer()(pair).square().sum(), (v, w))
     s = torch.einsum("pkd,qnd->pknq", v, w)
-    weights = attend(s, pair.regions.real, 9.0)
+    weights = attend(s, pair.facing("t2i").real, 9.0)
     context = torch.einsum("pknq,pkd->pqnd", weights, v)
     cosines = (F.normalize(context, dim=-1) * w[None]).sum(dim=-1)  # |w| = 1 is known
     expected = torch.autograd.grad(((cosines * pair.words.real).sum(dim=2) / pair.words.counts).square().sum(), (v, w))
@@ -91,7 +91,7 @@ def test_without_sharpness_the_mean_region_is_attended_to():
 def test_lse_lies_above_the_maximum_and_tends_to_it():
     pair = block()
     view = pair.facing("t2i")
-    cosines = agreement(scorer().attend(pair)["t2i"], view.s, view.keys.gram)
+    cosines = agreement(scorer().attend(pair)["t2i"], view)
     highest = cosines.masked_fill(~pair.words.real.T, -2).amax(dim=1)
     for lse in (1.0, 6.0, 500.0):
         found = scorer(pooling="lse", lse={"t2i": lse})(pair)

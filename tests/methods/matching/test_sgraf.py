@@ -115,26 +115,6 @@ def test_batch_norm_of_the_gate_sees_words_that_are_there_only():
     assert scorer.norm.running_mean.item() == pytest.approx(0.1 * np.mean(logits), abs=1e-9)
 
 
-@pytest.mark.parametrize("make", [filtration, reasoning])
-def test_gradient_picture_by_picture_is_that_of_all_at_once(make, monkeypatch):
-    def gradients(at_once):
-        monkeypatch.setattr(sgraf, "AT_ONCE", at_once)
-        scorer, pair = make().train(), block((4, 2, 3, 1), (5, 1, 2))
-        inputs = [pair.regions.values, pair.words.values, pair.regions.whole, pair.words.whole]
-        scores = scorer(
-            Pair(
-                *(
-                    Side(x.requires_grad_(), one.real, y.requires_grad_())
-                    for one, x, y in zip((pair.regions, pair.words), inputs[:2], inputs[2:], strict=True)
-                )
-            )
-        )
-        return scores, torch.autograd.grad(scores.square().sum(), [*inputs, *scorer.local.parameters()])
-
-    one_by_one, at_once = gradients(1), gradients(10**9)
-    torch.testing.assert_close(one_by_one, at_once)
-
-
 def test_whole_ignores_padding_and_is_unit():
     torch.manual_seed(0)
     whole = Whole(8, 0.4).double().eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -60,7 +61,7 @@ class CASR(Recovers):
         dropout: Share of hidden units left out in training.
         scale: Factor s of the cosine with a class.
         embedding: "semantic", class probabilities whose cosine rises with P(share a label), or "feature", f itself.
-        likeness: Whether like items are asked; never with ``eca``, since a kernel machine knows no environments.
+        likeness: Whether like items are asked.
         anchors: Training rows of each modality that stand for like items, at most.
         mmi: Whether imagination is learned.
         prior: Whether imagination knows the category prior.
@@ -73,6 +74,9 @@ class CASR(Recovers):
         eca: Whether there are environments and penalties; else one attention and none.
         env: Environments: "learned", "pattern" (who lacks what), or "none".
         environments: How many are learned.
+        erase: Whether ``eca`` also takes cues out of the features: what lies along their shifts by environment within
+            the classes, see ``cues``.
+        environment: Attribute of the training items that names the environments of these shifts; None to guess them.
         refresh: Epochs between new environments, and between new guesses of labels.
         env_passes: Steps in which rows move between environments.
         contrast: Weight of SupCon.
@@ -116,7 +120,9 @@ class CASR(Recovers):
             "the likelihood of several labels is a sum over classes, with an offset for each, not a mean",
             "no SupCon by default (contrast=0): on validation parts it brings nothing, and takes much on one set",
             "five cross-fitted members in the place of one network, as CICH has them",
-            "beside the members a kernel machine speaks of the classes, unless environments are asked for",
+            "beside the members a kernel machine speaks of the classes",
+            "with environments, cues that shift features within the classes are erased, since invariance of attention "
+            "alone does not find them",
             "adapters have a hidden layer, one scale for all features and a root where none is negative",
             "no environments by default (eca=False): without cues they brought nothing to an earlier form",
             "priors begin as the means of the classes and are learned: given ones would know the names of the classes",
@@ -133,6 +139,7 @@ class CASR(Recovers):
         "members": (3, 5, 8),
         "likeness": (True, False),
         "eca": (True, False),
+        "erase": (True, False),
         "contrast": (0.0, 0.1, 1.0),
         "invariance": (0.0, 1e-3, 1e-2, 1e-1),
         "spread": (0.0, 1e-2, 1e-1),
@@ -166,6 +173,8 @@ class CASR(Recovers):
         eca: bool = False,
         env: Literal["learned", "pattern", "none"] = "learned",
         environments: int = 2,
+        erase: bool = True,
+        environment: str | None = None,
         refresh: int = 5,
         env_passes: int = 1,
         contrast: float = 0.0,
@@ -191,6 +200,7 @@ class CASR(Recovers):
         self.eca, self.env, self.environments, self.refresh, self.env_passes = (
             eca, env, environments, refresh, env_passes,
         )  # fmt: skip
+        self.erase, self.environment = erase, environment
         self.contrast, self.invariance, self.spread, self.compact = contrast, invariance, spread, compact
         self.pacmr, self.sinkhorn, self.top, self.fill = pacmr, sinkhorn, top, fill
         self.epochs, self.batch_size, self.rate, self.weight_decay, self.seed = (
@@ -198,7 +208,7 @@ class CASR(Recovers):
         )  # fmt: skip
 
     @property
-    def environment(self) -> str:
+    def assignment(self) -> str:
         """How rows come by their environments: ``env``, or "none" without ``eca``."""
         return self.env if self.eca else "none"
 
@@ -209,7 +219,7 @@ class CASR(Recovers):
                 raise UsageError(nearest(str(value), known, what=what))
         if self.members < 2:
             raise UsageError(f"members of casr is {self.members}; what one has not seen another has, so it takes two.")
-        count = {"learned": self.environments, "pattern": 2 ** len(self.widths_) - 1, "none": 1}[self.environment]
+        count = {"learned": self.environments, "pattern": 2 ** len(self.widths_) - 1, "none": 1}[self.assignment]
         return CASRNetwork(
             list(self.widths_.values()),
             [name in self.parts_ for name in self.widths_],
@@ -227,7 +237,11 @@ class CASR(Recovers):
         assert data.labels is not None  # noqa: S101 - checked by fit
         network, known = self.network_, data.labels.known & (data.labels.per_row > 0)
         for k, name in enumerate(data.names):
-            self._scale(k).fit(_apart(data[name]))
+            self._adapters(k).standardise.fit(_apart(data[name]))
+            if self.eca and self.erase:
+                # nothing is erased until it is fitted
+                scaled = partial(self._scaled, k=k)
+                self._adapters(k).erase.fit(data, name, scaled, self.environment, self.seed)
         network.single.fill_(data.labels.single)
         shares = torch.from_numpy(np.asarray(data.labels.matrix[known].mean(axis=0)).ravel()).float()
         if not network.single:
@@ -236,7 +250,7 @@ class CASR(Recovers):
                 classes.offsets.data.copy_(torch.logit(shares.clamp(1e-4, 1 - 1e-4)).expand_as(classes.offsets))
         self._shares = shares.numpy() / float(shares.sum())
         environment = torch.ones(len(data), network.environments)
-        if self.environment == "pattern":
+        if self.assignment == "pattern":
             environment = patterns(data.presence())
         network.rows = Rows(environment, torch.zeros(len(data) if self.pacmr else 0, len(self.classes_)))
         self.fold_ = torch.from_numpy(np.random.default_rng(self.seed).permutation(len(data)) % self.members)
@@ -245,7 +259,7 @@ class CASR(Recovers):
     def between(self, batches: Batches, epoch: int, device: torch.device) -> None:
         """Every few epochs, environments and guessed labels."""
         if epoch % self.refresh == 0:
-            if self.environment == "learned":
+            if self.assignment == "learned":
                 self._assign(batches, device)
             if self.pacmr and epoch:
                 self._guess(batches, device)

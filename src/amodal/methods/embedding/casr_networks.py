@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
 
+from amodal.methods.embedding.cues import Erasure
 from amodal.methods.networks import Scale
 
 __all__ = ["Adapters", "Attention", "CASRNetwork", "Fusion", "Imagination", "MemberClasses", "Pooling", "Rows"]
@@ -31,21 +32,33 @@ class Adapters(nn.Module):
         hidden: Width of each hidden layer.
         width: Width e of each member's space.
         dropout: Share of input features, and of hidden units, left out in training.
+        cues: Largest number of directions that may be erased.
+
+    Attributes:
+        standardise: One scale for all features.
+        erase: What takes cues out of scaled features.
     """
 
-    def __init__(self, dim: int, members: int, hidden: int, width: int, dropout: tuple[float, float]) -> None:
+    def __init__(
+        self, dim: int, members: int, hidden: int, width: int, dropout: tuple[float, float], cues: int
+    ) -> None:
         super().__init__()
-        self.standardise = Scale(dim)
+        self.standardise, self.erase = Scale(dim), Erasure(dim, cues)
         self.first, self.second = nn.Linear(dim, members * hidden), _drawn(members, hidden, width)
         self.second_offset = nn.Parameter(torch.zeros(members, 1, width))
         self.drop_input, self.drop_hidden = (nn.Dropout(share) for share in dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Adapted features, shape (K, ..., e), of features (..., d)."""
-        a = self.drop_hidden(F.relu(self.first(self.drop_input(self.standardise(x)))))
+        a = self.drop_hidden(F.relu(self.first(self.drop_input(self.scaled(x)))))
         members, hidden, width = self.second.shape
         z = torch.baddbmm(self.second_offset, a.reshape(-1, members, hidden).transpose(0, 1), self.second)
         return F.layer_norm(z, (width,)).view(members, *x.shape[:-1], width)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Scaled features without cues, the shape of ``x``."""
+        out: Tensor = self.erase(self.standardise(x))
+        return out
 
 
 class Pooling(nn.Module):
@@ -281,7 +294,7 @@ class CASRNetwork(nn.Module):
         self.register_buffer("single", torch.tensor(data=True))
         self.register_buffer("reach", torch.ones(()))
         self.register_buffer("temperature", torch.ones(len(dims)))
-        self.encoder = nn.ModuleList([Adapters(dim, members, hidden, width, dropout) for dim in dims])
+        self.encoder = nn.ModuleList([Adapters(dim, members, hidden, width, dropout, classes) for dim in dims])
         self.pooling = nn.ModuleDict({str(k): Pooling(environments, members, width) for k, p in enumerate(parts) if p})
         self.attention = nn.ModuleList([Attention(environments, members, width) for _ in dims])
         self.head, self.head_offset = _drawn(members, width, width), nn.Parameter(torch.zeros(members, 1, width))

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from amodal.data import Dataset, Observations
 from amodal.errors import MethodError, MissingModality, UsageError, nearest
-from amodal.methods.deep import Standardise
 from amodal.methods.embedding.casr_imagining import ImaginationStage, Imaginer, Sources
-from amodal.methods.embedding.casr_networks import CASRNetwork
+from amodal.methods.embedding.casr_networks import Adapters, CASRNetwork
 from amodal.methods.embedding.semantics import share_vectors
 from amodal.methods.imputation import Imputation
 from amodal.methods.likeness import Judge, believed, judged
@@ -49,7 +48,6 @@ class Recovers(FeatureMethod):
     imagination_steps: int
     recover_class: float
     recover_contrast: float
-    eca: bool
     pacmr: bool
     rate: float
     weight_decay: float
@@ -78,14 +76,14 @@ class Recovers(FeatureMethod):
         p, reach = network.probabilities(scores), float(network.reach)
         return share_vectors(p, k, len(self.widths_), single=bool(network.single), reach=reach)
 
-    def _scale(self, k: int) -> Standardise:
-        scale = self.network_.encoder[k].standardise
-        assert isinstance(scale, Standardise)  # noqa: S101 - as built
-        return scale
+    def _adapters(self, k: int) -> Adapters:
+        adapters = self.network_.encoder[k]
+        assert isinstance(adapters, Adapters)  # noqa: S101 - as built
+        return adapters
 
     def _scaled(self, x: Tensor, k: int) -> Tensor:
-        """Scaled features, of parts their mean, shape (m, d)."""
-        scaled: Tensor = self._scale(k)(x)
+        """Scaled features without cues, of parts their mean, shape (m, d)."""
+        scaled = self._adapters(k).scaled(x)
         if x.ndim == 2:
             return scaled
         there = (x != 0).any(dim=-1, keepdim=True)
@@ -115,8 +113,7 @@ class Recovers(FeatureMethod):
         self.network_.temperature[k] = 1.0
         self.network_.temperature[k] = believed([self._unseen(x, fold, k)], target, single=single).weights[0]
         evidence = self._unseen(x, fold, k)
-        asked = self.anchors if self.likeness and not self.eca else 0
-        chosen = torch.from_numpy(random.permutation(len(rows))[:asked])
+        chosen = torch.from_numpy(random.permutation(len(rows))[: self.anchors if self.likeness else 0])
         judge, _ = judged(evidence, self._scaled(x, k), target, fold, chosen, single=single)
         return judge
 

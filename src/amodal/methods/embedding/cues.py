@@ -6,6 +6,8 @@ long as environments go with classes, so it is erased. Environments are an attri
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -43,13 +45,15 @@ class Erasure(nn.Module):
         super().__init__()
         self.register_buffer("directions", torch.zeros(most, dim))
 
-    def fit(self, data: Dataset, modality: str, scale: nn.Module, environment: str | None, seed: int) -> None:
+    def fit(
+        self, data: Dataset, modality: str, scale: Callable[[Tensor], Tensor], environment: str | None, seed: int
+    ) -> None:
         """Measure the shifts of one modality.
 
         Args:
             data: Training items with labels.
             modality: Its name.
-            scale: What features go through first.
+            scale: What features go through first, to shape (m, dim).
             environment: Attribute that names the environment of an item ("" if unknown), or None to guess.
             seed: Of the rows that are looked at.
 
