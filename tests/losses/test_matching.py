@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from amodal.errors import UsageError
 from amodal.losses import matching_hinge, pair_contrast, preference
+from amodal.losses.matching import rival_hinge, rivals
 from tests.oracles import matching as oracle
 
 
@@ -28,6 +29,19 @@ def test_hinge_equals_the_loop(negatives, reduction, seed, m, margin, repeated):
     expected = oracle.hinge(scores.tolist(), items.tolist(), margin, negatives=negatives, reduction=reduction)
     found = matching_hinge(scores, items, margin, negatives=negatives, reduction=reduction)
     assert found.item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.floats(0, 1), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_hinge_of_the_rivals_equals_the_loop(reduction, seed, m, margin, repeated):
+    scores, items = draw(seed, m, repeated)
+    beside, below, real = rivals(scores, items)
+    rows = torch.arange(m)
+    found = torch.stack([scores[rows, beside], scores[below, rows]])
+    loss = rival_hinge(scores.diagonal(), found, real, margin, reduction=reduction)
+    expected = oracle.hinge(scores.tolist(), items.tolist(), margin, negatives="hardest", reduction=reduction)
+    assert loss.item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.floats(0.05, 2), st.booleans())

@@ -11,7 +11,16 @@ from torch import Tensor
 from amodal.errors import UsageError, nearest
 from amodal.losses.contrastive import supervised_contrastive
 
-__all__ = ["Negatives", "Reduction", "matching_hinge", "pair_contrast", "preference"]
+__all__ = [
+    "Negatives",
+    "Reduction",
+    "matching_hinge",
+    "pair_contrast",
+    "preference",
+    "reduced",
+    "rival_hinge",
+    "rivals",
+]
 
 Negatives = Literal["hardest", "mean"]
 Reduction = Literal["sum", "mean"]
@@ -54,9 +63,8 @@ def matching_hinge(
         >>> round(float(matching_hinge(scores, torch.arange(3), margin=0.2)), 3)
         0.2
     """
-    for name, known, what in ((negatives, Negatives, "choice of negatives"), (reduction, Reduction, "reduction")):
-        if name not in get_args(known):
-            raise UsageError(nearest(name, get_args(known), what=what))
+    if negatives not in get_args(Negatives):
+        raise UsageError(nearest(negatives, get_args(Negatives), what="choice of negatives"))
     if scores.numel() == 0:
         return scores.sum()
     negative = items[:, None] != items[None, :]
@@ -66,7 +74,72 @@ def matching_hinge(
         hinge = (margin + anchors - partner[:, None]).clamp_min(0) * rival
         per_anchor = hinge.amax(dim=1) if negatives == "hardest" else hinge.sum(dim=1) / rival.sum(dim=1).clamp_min(1)
         total = total + per_anchor.sum()
-    return total / len(scores) if reduction == "mean" else total
+    return reduced(total, len(scores), reduction)
+
+
+def rivals(scores: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The hardest negative of each pair among the pairs of other items, in its row and in its column.
+
+    Args:
+        scores: Row p of one modality against row q of the other, shape (b, b); partners on the diagonal.
+        items: The item that each row belongs to, integers, shape (b,).
+
+    Returns:
+        For each pair the column q of the highest scores_pq, the row q of the highest scores_qp, and whether there is
+        any; shape (b,) each.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.9, 0.8, 0.1], [0.2, 0.9, 0.1], [0.0, 0.0, 0.5]])
+        >>> [found.tolist() for found in rivals(scores, torch.arange(3))[:2]]
+        [[1, 0, 0], [1, 0, 0]]
+    """
+    negative = items[:, None] != items[None, :]
+    others = scores.detach().masked_fill(~negative, float("-inf"))
+    return others.argmax(dim=1), others.argmax(dim=0), negative.any(dim=1)
+
+
+def rival_hinge(
+    partners: Tensor, found: Tensor, real: Tensor, margin: float, *, reduction: Reduction = "sum"
+) -> Tensor:
+    """Hinge between the score of each pair and those of the rivals that were found for it.
+
+        sum_p sum_r [margin + found_rp - partners_p]_+
+
+    With those of ``rivals`` it is ``matching_hinge``, and so is its gradient.
+
+    Args:
+        partners: Scores of the pairs, shape (b,).
+        found: Scores of the rivals of each, shape (r, b).
+        real: Which pairs have rivals, bool, shape (b,).
+        margin: By how much a partner should score higher.
+        reduction: "sum" over the batch, or "mean", which divides by b.
+
+    Returns:
+        Scalar, in units of score.
+
+    Example:
+        >>> import torch
+        >>> round(float(rival_hinge(torch.tensor([0.9]), torch.tensor([[0.8], [0.2]]), torch.ones(1) > 0, 0.2)), 3)
+        0.1
+    """
+    return reduced(((margin + found - partners).clamp_min(0) * real).sum(), len(partners), reduction)
+
+
+def reduced(total: Tensor, count: int, reduction: Reduction) -> Tensor:
+    """A sum over pairs as it is, or divided by their number.
+
+    Args:
+        total: The sum.
+        count: How many pairs.
+        reduction: "sum" or "mean".
+
+    Raises:
+        UsageError: If ``reduction`` is unknown.
+    """
+    if reduction not in get_args(Reduction):
+        raise UsageError(nearest(reduction, get_args(Reduction), what="reduction"))
+    return total / count if reduction == "mean" else total
 
 
 def pair_contrast(scores: Tensor, items: Tensor, tau: float) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor
 
+from amodal.methods.matching.blocks import View
+
 __all__ = ["agreement", "attend", "inverse_length"]
 
 
@@ -16,7 +18,7 @@ def attend(s: Tensor, real: Tensor, sharpness: Tensor | float) -> Tensor:
 
     Args:
         s: Cosines, shape (p, k, n, q), 0 at padding.
-        real: Which keys are no padding, bool, shape (p, k).
+        real: Which keys are no padding, bool; broadcasts with ``s``.
         sharpness: lambda_1; negative for what would least be looked at.
 
     Returns:
@@ -25,35 +27,33 @@ def attend(s: Tensor, real: Tensor, sharpness: Tensor | float) -> Tensor:
     raised = F.leaky_relu(s, 0.1)
     logits = raised * (sharpness * raised.square().sum(dim=2, keepdim=True).clamp_min(1e-16).rsqrt())
     if not bool(real.all()):
-        logits = logits.masked_fill(~real[:, :, None, None], float("-inf"))
+        logits = logits.masked_fill(~real, float("-inf"))
     return logits.softmax(dim=1)
 
 
-def agreement(weights: Tensor, s: Tensor, gram: Tensor) -> Tensor:
+def agreement(weights: Tensor, view: View) -> Tensor:
     """Cosine of each asking fragment w and what it attends to, a = sum_k weights_k v_k, without ever forming a.
 
         cos(w, a) = sum_k weights_k s_k / sqrt(weights^T gram weights),  since |w| = 1 and gram = V V^T
 
     Args:
         weights: Shape (p, k, n, q).
-        s: Cosines of keys and asking fragments, the same shape.
-        gram: Inner products of the keys of each item, shape (p, k, k).
+        view: Who attends to whom.
 
     Returns:
         Shape (p, n, q), in [-1, 1]; 0 at asking fragments that are padding.
     """
-    return (weights * s).sum(dim=1) * inverse_length(weights, gram)
+    return (weights * view.s).sum(dim=1) * inverse_length(weights, view)
 
 
-def inverse_length(weights: Tensor, gram: Tensor) -> Tensor:
+def inverse_length(weights: Tensor, view: View) -> Tensor:
     """1 / |a| of what is attended to, a = sum_k weights_k v_k:  (weights^T gram weights)^(-1/2).
 
     Args:
         weights: Shape (p, k, n, q).
-        gram: Inner products of the keys of each item, shape (p, k, k).
+        view: Who attends to whom.
 
     Returns:
         Shape (p, n, q).
     """
-    spread = (gram @ weights.flatten(2)).view_as(weights)
-    return (weights * spread).sum(dim=1).clamp_min(1e-12).rsqrt()
+    return (weights * view.spread(weights)).sum(dim=1).clamp_min(1e-12).rsqrt()

@@ -18,6 +18,7 @@ from amodal.errors import MethodError, MissingModality, ShapeError, UsageError, 
 from amodal.losses.matching import Reduction, matching_hinge
 from amodal.methods.deep import DeepMethod
 from amodal.methods.matching.blocks import Pair, Side, compact, real_parts
+from amodal.methods.matching.contest import Contest, Measure, glance, hardest, mean
 from amodal.methods.matching.encoders import FragmentEncoder, chunk_size
 from amodal.methods.matching.explanation import Explanation, explain_pair
 from amodal.methods.matching.parts import check_numbers, check_parts
@@ -48,7 +49,7 @@ class Matcher(DeepMethod):
         margin: By how much a partner should score higher.
         reduction: "sum" or "mean" of the loss over a batch.
         warm_up: Epochs in which the mean over negatives stands for the hardest one, and leave to do so later, see
-            ``hinge``; 0 for the hardest always.
+            ``contest``; 0 for the hardest always.
         width: Width of the fragments.
         embedding: Width of word embeddings, or of what is put in front of the GRU.
         gru: Whether features of words are read in order by a bidirectional GRU.
@@ -163,27 +164,34 @@ class Matcher(DeepMethod):
             items: The item of each row, shape (b,).
             epoch: From 0.
         """
-        scores = scorer(pair)
-        return {"loss": self.hinge(scores, items, epoch), **mean_scores(scores)}
+        found = self.contest(scorer, pair, items, epoch, scorer, self.margin)
+        return {"loss": found.loss, "partners": found.partners.mean(), "others": found.others}
 
-    def hinge(self, scores: Tensor, items: Tensor, epoch: int, *, margin: float | None = None) -> Tensor:
-        """The loss of the scores of a block: with the hardest negatives, or their mean where these would do harm.
+    def contest(
+        self, scorer: Scorer, pair: Pair, items: Tensor, epoch: int, measure: Measure, margin: float
+    ) -> Contest:
+        """The hinge of a block: with the hardest negatives, or their mean where these would do harm.
 
         Scores that are all alike cost 2 margin per pair. Where the hardest negatives cost more, the quickest way down
         is to make scores alike, from where no way leads on; the mean over negatives has no such trap.
 
+        All pairs are looked at without gradient; of what is found the partners and the hardest negatives are scored
+        again, with one.
+
         Args:
-            scores: Partners on the diagonal, shape (b, b).
+            scorer: Of these two modalities.
+            pair: Partners in the same rows, b of them.
             items: The item of each row, shape (b,).
             epoch: From 0.
-            margin: The method's own by default.
+            measure: What partners should have more of, from a block of p x q pairs to shape (p, q).
+            margin: How much more.
         """
-        wanted = self.margin if margin is None else margin
-        hardest = matching_hinge(scores, items, wanted, reduction=self.reduction)
-        alike = 2 * wanted * (len(scores) if self.reduction == "sum" else 1)
-        if epoch >= self.warm_up and (not self.warm_up or hardest.item() <= alike):
-            return hardest
-        return matching_hinge(scores, items, wanted, negatives="mean", reduction=self.reduction)
+        if epoch >= self.warm_up:
+            seen = glance(scorer, pair, measure)
+            cost = matching_hinge(seen, items, margin, reduction="mean")
+            if not self.warm_up or cost.item() <= 2 * margin:
+                return hardest(pair, seen, items, measure, margin, reduction=self.reduction)
+        return mean(pair, items, measure, margin, reduction=self.reduction)
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Build the networks anew and fill them; a vocabulary has the length of its table."""
@@ -467,10 +475,3 @@ class Matcher(DeepMethod):
 
     def _table(self, fragments: Fragments, position: int) -> Table:
         return Table(fragments, self._networks(), position, self._device)
-
-
-def mean_scores(scores: Tensor) -> dict[str, Tensor]:
-    """Means of partners and of others, for the log: a loss may fall because the others do."""
-    partners = scores.diagonal().mean()
-    others = (scores.sum() - scores.diagonal().sum()) / max(scores.numel() - len(scores), 1)
-    return {"partners": partners, "others": others}

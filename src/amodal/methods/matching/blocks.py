@@ -1,4 +1,4 @@
-"""Blocks of pairs: some items of one modality against some of another, all their fragments against all."""
+"""Blocks of pairs: some items of one modality against some of another, all their fragments against all; and lists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Direction", "Pair", "Side", "View", "compact", "real_parts"]
+__all__ = ["Couples", "Direction", "Pair", "Side", "View", "compact", "real_parts"]
 
 #: Who asks whom, as the papers call it: with "t2i" each word attends to regions, with "i2t" each region to words.
 Direction = Literal["t2i", "i2t"]
@@ -95,8 +95,10 @@ class Side:
         return self.values @ self.values.transpose(1, 2)
 
     def take(self, rows: Tensor) -> Side:
-        """Some of the items."""
-        return Side(self.values[rows], self.real[rows], None if self.whole is None else self.whole[rows])
+        """Some of the items, cut to the longest of them."""
+        real = self.real[rows]
+        longest = max(int(real.sum(dim=1).max()), 1) if len(real) else 1
+        return Side(self.values[rows, :longest], real[:, :longest], None if self.whole is None else self.whole[rows])
 
 
 @dataclass
@@ -114,6 +116,19 @@ class View:
     askers: Side
     s: Tensor
 
+    @property
+    def real(self) -> Tensor:
+        """Which keys are no padding, bool; broadcasts with ``s``."""
+        return self.keys.real[:, :, None, None]
+
+    def spread(self, weights: Tensor) -> Tensor:
+        """Inner products of each key with what is attended to, gram weights, shape as ``weights`` (p, k, n, q)."""
+        return (self.keys.gram @ weights.flatten(2)).view_as(weights)
+
+    def shifted(self, shift: int) -> View:
+        """The same keys, and the askers of another item: so many places before."""
+        return View(self.keys, self.askers, self.s.roll(shift, dims=-1))
+
 
 class Pair:
     """A block: all items of one side against all of the other.
@@ -125,6 +140,13 @@ class Pair:
 
     def __init__(self, regions: Side, words: Side) -> None:
         self.regions, self.words = regions, words
+        self._views: dict[Direction, View] = {}
+
+    def facing(self, direction: Direction) -> View:
+        """The block as words see regions ("t2i"), or regions words ("i2t"); both from the same cosines."""
+        if direction not in self._views:
+            self._views[direction] = self._view(direction)
+        return self._views[direction]
 
     @cached_property
     def _s(self) -> Tensor:
@@ -135,8 +157,65 @@ class Pair:
             s = s.new_zeros(p * k, n * q).index_copy(1, words.place, s)
         return s.view(p, k, n, q)
 
-    def facing(self, direction: Direction) -> View:
-        """The block as words see regions ("t2i"), or regions words ("i2t"); both from the same cosines."""
+    def _view(self, direction: Direction) -> View:
         if direction == "t2i":
             return View(self.regions, self.words, self._s)
         return View(self.words, self.regions, self._s.permute(3, 2, 1, 0).contiguous())
+
+    def seen_from(self, direction: Direction, scores: Tensor) -> Tensor:
+        """Scores of a view, shape (p, q), as (regions' items, words' items)."""
+        return scores if direction == "t2i" else scores.T
+
+    def contexts(self, weights: Tensor) -> Tensor:
+        """What each word attends to, sum_k weights_k v_k, shape (p, N, d), for weights (p, k, n, q) of "t2i"."""
+        return weights.flatten(2).index_select(2, self.words.place).transpose(1, 2) @ self.regions.values
+
+    def differences(self) -> Tensor:
+        """Of the vectors of whole items, shape (p, q, d)."""
+        assert self.regions.whole is not None and self.words.whole is not None  # noqa: S101 - summary() is given
+        return self.regions.whole[:, None] - self.words.whole
+
+
+class Couples(Pair):
+    """A list of pairs, each item of one side against that of the other in the same row.
+
+    To a scorer it is a block of one row: p = 1, q is the number of pairs, and keys differ along q.
+    """
+
+    def _view(self, direction: Direction) -> View:
+        sides = (self.regions, self.words)
+        keys, askers = sides if direction == "t2i" else sides[::-1]
+        return _CouplesView(keys, askers, _paired(keys, askers.values))
+
+    def seen_from(self, direction: Direction, scores: Tensor) -> Tensor:
+        """The scores as they are, shape (1, pairs)."""
+        return scores
+
+    def contexts(self, weights: Tensor) -> Tensor:
+        """Shape (1, N, d)."""
+        found = weights[0].permute(2, 1, 0) @ self.regions.values  # (pairs, n, d)
+        return found.transpose(0, 1).flatten(0, 1).index_select(0, self.words.place)[None]
+
+    def differences(self) -> Tensor:
+        """Shape (1, pairs, d)."""
+        assert self.regions.whole is not None and self.words.whole is not None  # noqa: S101 - summary() is given
+        return (self.regions.whole - self.words.whole)[None]
+
+
+class _CouplesView(View):
+    """A list of pairs as one side sees the other."""
+
+    @property
+    def real(self) -> Tensor:
+        return self.keys.real.T[None, :, None]
+
+    def spread(self, weights: Tensor) -> Tensor:
+        return (self.keys.gram @ weights[0].permute(2, 0, 1)).permute(1, 2, 0)[None]
+
+    def shifted(self, shift: int) -> View:
+        return _CouplesView(self.keys, self.askers, _paired(self.keys, self.askers.values.roll(shift, dims=0)))
+
+
+def _paired(keys: Side, askers: Tensor) -> Tensor:
+    """Cosines of the fragments of items in the same rows, shape (1, k, n, pairs)."""
+    return (keys.values @ askers.transpose(1, 2)).permute(1, 2, 0)[None]

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from amodal.errors import UsageError, nearest
 from amodal.losses.matching import Reduction, pair_contrast, preference
 from amodal.methods.card import Card
-from amodal.methods.matching.base import Matcher, mean_scores
+from amodal.methods.matching.base import Matcher
 from amodal.methods.matching.blocks import Direction, Pair
+from amodal.methods.matching.contest import Contest, Measure, blocks
 from amodal.methods.matching.interventions import Intervention, check_intervention, intervene
 from amodal.methods.matching.scan import CrossAttention
-from amodal.methods.matching.scorer import Attention, Scorer
+from amodal.methods.matching.scorer import Scorer
 from amodal.methods.matching.sgraf import Norm, Whole, alignment_scorer
 
 __all__ = ["CausMatch"]
@@ -39,7 +40,8 @@ class CausMatch(Matcher):
             "swap", or "none".
         effect_weight: Weight lambda_1' of the loss on the effect E of all pairs of a batch.
         preference_weight: Weight lambda_2' of the preference of the learned attention, on pairs that belong together.
-        form: Of the loss on the effect: "hinge" with the hardest negative of E, or "ce", a cross-entropy.
+        form: Of the loss on the effect: "hinge" with the hardest negative of E, or "ce", a cross-entropy of 16 pairs
+            at a time.
         effect_margin: Margin of the hinge on E.
         tau: Temperature of the cross-entropy on E.
         tau_preference: Temperature of the preference.
@@ -93,9 +95,11 @@ class CausMatch(Matcher):
             "formula of the paper is public",
             "preference may mean the loss on the effect or the preference on matched pairs: both are switches",
             'with reduction="sum" every term is a sum over pairs, so that its weight does not depend on the batch',
+            "the hardest negatives are found under one draw of another attention, and learned from under a second",
+            'form="ce" contrasts 16 pairs at a time',
             "a shuffle deals one permutation per pair of items; a swap shifts all askers of a batch by one number",
-            "in a counterfactual pass the batch norm of saf uses its running statistics and leaves them: those of the "
-            "pass would take out what the intervention did",
+            "in both passes of the effect the batch norm of saf uses its running statistics and leaves them: its own "
+            "would take out what the intervention did",
             'test_score="effect" compares with uniform attention, as CAL does, which needs no chance',
             "those of its base: see scan and sgraf",
         ),
@@ -205,38 +209,37 @@ class CausMatch(Matcher):
 
     def objective(self, scorer: Scorer, pair: Pair, items: Tensor, epoch: int) -> dict[str, Tensor]:
         """The loss of the base, and what the intervention adds; means of S_pp, S_pq and S'_pp are logged beside it."""
+        base = self.contest(scorer, pair, items, epoch, scorer, self.margin)
+        logged = {"base": base.loss, "partners": base.partners.mean(), "others": base.others}
+        if self.counterfactual == "none" or not (self.effect_weight or self.preference_weight):
+            return {"loss": base.loss, **logged}
+        generator = self._generator(items, epoch)
+        effect = self._effect(scorer, pair, items, epoch, lambda block: self._lost(scorer, block, generator))
+        preferred = preference(effect.partners, torch.zeros_like(effect.partners), self.tau_preference)
+        preferred = preferred * (len(items) if self.reduction == "sum" else 1)
+        rise = min((epoch + 1) / (self.ramp + 1), 1.0)
+        loss = base.loss + rise * (self.effect_weight * effect.loss + self.preference_weight * preferred)
+        logged["partners_counterfactual"] = logged["partners"] - effect.partners.mean()
+        return {"loss": loss, "effect": effect.loss, "preference": preferred, **logged}
+
+    def _effect(self, scorer: Scorer, pair: Pair, items: Tensor, epoch: int, measure: Measure) -> Contest:
+        """How the effect of partners does among that of all pairs."""
+        if self.form == "hinge":
+            return self.contest(scorer, pair, items, epoch, measure, self.effect_margin)
+        return blocks(
+            pair, items, measure, lambda x, y: len(x) * pair_contrast(x, y, self.tau), reduction=self.reduction
+        )
+
+    def _lost(self, scorer: Scorer, pair: Pair, generator: torch.Generator) -> Tensor:
+        """What scores lose under another attention; the cosines of fragments are the same."""
+        kind, training = self.counterfactual, scorer.training
+        change = (lambda beta, real: intervene(kind, beta, real, generator)) if self.gate else None
+        scorer.eval()  # batch norm of the gate by its running statistics; a scorer has no dropout
         attention = scorer.attend(pair)
         scores = scorer.judge(pair, attention)
-        base = self.hinge(scores, items, epoch)
-        logged = {"base": base, **mean_scores(scores)}
-        if self.counterfactual == "none" or not (self.effect_weight or self.preference_weight):
-            return {"loss": base, **logged}
-        other = self._counterfactual(scorer, pair, attention, self._generator(items, epoch))
-        if self.stop_cf:
-            other = other.detach()
-        size = len(scores) if self.reduction == "sum" else 1
-        effect = self._effect_loss(scores - other, items, epoch)
-        preferred = size * preference(scores.diagonal(), other.diagonal(), self.tau_preference)
-        rise = min((epoch + 1) / (self.ramp + 1), 1.0)
-        loss = base + rise * (self.effect_weight * effect + self.preference_weight * preferred)
-        logged["partners_counterfactual"] = other.diagonal().mean()
-        return {"loss": loss, "effect": effect, "preference": preferred, **logged}
-
-    def _effect_loss(self, effect: Tensor, items: Tensor, epoch: int) -> Tensor:
-        if self.form == "hinge":
-            return self.hinge(effect, items, epoch, margin=self.effect_margin)
-        return (len(effect) if self.reduction == "sum" else 1) * pair_contrast(effect, items, self.tau)
-
-    def _counterfactual(self, scorer: Scorer, pair: Pair, attention: Attention, generator: torch.Generator) -> Tensor:
-        """Scores under another attention; the cosines of fragments are the same."""
-        kind = self.counterfactual
-        other = scorer.instead(kind, pair, attention, generator)
-        change = (lambda beta, real: intervene(kind, beta, real, generator)) if self.gate else None
-        training = scorer.training
-        scorer.eval()  # batch norm of the gate by its running statistics; a scorer has no dropout
-        scores = scorer.judge(pair, other, change)
+        other = scorer.judge(pair, scorer.instead(kind, pair, attention, generator), change)
         scorer.train(training)
-        return scores
+        return scores - (other.detach() if self.stop_cf else other)
 
     def _generator(self, items: Tensor, epoch: int) -> torch.Generator:
         """Chance of its own, so that dropout falls as in the base: a function of seed, epoch and batch."""

@@ -59,9 +59,9 @@ def explain_pair(
     else:
         weights = attention["i2t"].permute(3, 2, 1, 0)
         weights = weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-8)
-    similarity = agreement(weights, view.s, view.keys.gram)
-    everywhere = intervene("uniform", weights, view.keys.real[:, :, None, None])
-    effects = similarity - agreement(everywhere, view.s, view.keys.gram)
+    similarity = agreement(weights, view)
+    everywhere = intervene("uniform", weights, view.real)
+    effects = similarity - agreement(everywhere, view)
     regions, words = places
 
     def laid_out(values: NDArray[np.float32]) -> NDArray[np.float32]:

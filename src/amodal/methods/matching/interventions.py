@@ -9,7 +9,7 @@ from torch import Tensor
 
 from amodal.errors import UsageError, nearest
 
-__all__ = ["Intervention", "check_intervention", "intervene"]
+__all__ = ["Intervention", "check_intervention", "intervene", "other_asker"]
 
 Intervention = Literal["none", "random", "uniform", "shuffle", "reverse", "swap"]
 
@@ -45,8 +45,7 @@ def intervene(kind: Intervention, weights: Tensor, real: Tensor, generator: torc
     if kind == "shuffle":
         return _shuffled(weights, real, generator)
     if kind == "swap":
-        shift = int(torch.randint(1, max(weights.shape[-1], 2), (), generator=generator))
-        other = weights.roll(shift, dims=-1)
+        other = weights.roll(other_asker(weights.shape[-1], generator), dims=-1)
     elif kind == "reverse":
         lowest = weights.masked_fill(~real, float("inf")).amin(dim=1, keepdim=True)
         other = weights.amax(dim=1, keepdim=True) + lowest - weights
@@ -56,6 +55,16 @@ def intervene(kind: Intervention, weights: Tensor, real: Tensor, generator: torc
         other = torch.ones_like(weights)
     other = other * real
     return other / other.sum(dim=1, keepdim=True).clamp_min(1e-8)
+
+
+def other_asker(count: int, generator: torch.Generator | None) -> int:
+    """How many places away the asker is whose attention all askers of a block take, in a swap.
+
+    Args:
+        count: Askers.
+        generator: Source of chance, on the CPU.
+    """
+    return int(torch.randint(1, max(count, 2), (), generator=generator))
 
 
 def _shuffled(weights: Tensor, real: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -55,8 +55,8 @@ class CrossAttention(Scorer):
         scores = []
         for direction, weights in attention.items():
             view = pair.facing(direction)
-            pooled = self._pool(agreement(weights, view.s, view.keys.gram), view.askers, self.lse[direction])
-            scores.append(pooled if direction == "t2i" else pooled.T)
+            pooled = self._pool(agreement(weights, view), view.askers, self.lse[direction])
+            scores.append(pair.seen_from(direction, pooled))
         return torch.stack(scores).mean(dim=0)
 
     def _pool(self, cosines: Tensor, askers: Side, lse: float) -> Tensor:
@@ -117,7 +117,7 @@ class SCAN(Matcher):
         departures=(
             "width 256 and rate 5e-4 by default, for a processor; the preset paper has 1024 and 2e-4",
             "parts are centred and divided by one number, measured on training parts, before the projection",
-            "the mean over negatives in the first epoch, and in every batch whose hardest negatives would cost more "
+            "the mean over 15 negatives in the first epoch, and in every batch whose hardest negatives would cost more "
             "than scores that are all alike, where these would end; the preset paper has the hardest always",
             "the rate decays by a cosine and gradients are clipped at 5, as everywhere here; released: a tenth after "
             "half of the epochs, clipped at 2",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from amodal.methods.matching.attention import attend
 from amodal.methods.matching.blocks import Direction, Pair, Side
-from amodal.methods.matching.interventions import Intervention, intervene
+from amodal.methods.matching.interventions import Intervention, intervene, other_asker
 
 __all__ = ["Attention", "MatchNetwork", "Scorer"]
 
@@ -51,8 +51,7 @@ class Scorer(nn.Module):
         """
         views = {direction: pair.facing(direction) for direction in self.directions}
         return {
-            direction: attend(view.s, view.keys.real, sign * self.sharpness(direction))
-            for direction, view in views.items()
+            direction: attend(view.s, view.real, sign * self.sharpness(direction)) for direction, view in views.items()
         }
 
     @abstractmethod
@@ -92,9 +91,15 @@ class Scorer(nn.Module):
         """
         if kind == "reverse":
             return self.attend(pair, sign=-1.0)
-        keys: dict[Direction, Side] = {"t2i": pair.regions, "i2t": pair.words}
+        views = {direction: pair.facing(direction) for direction in attention}
+        if kind == "swap":
+            shift = other_asker(pair.words.real.shape[0], generator)
+            return {
+                direction: attend(view.shifted(shift).s, view.real, self.sharpness(direction))
+                for direction, view in views.items()
+            }
         return {
-            direction: intervene(kind, weights, keys[direction].real[:, :, None, None], generator)
+            direction: intervene(kind, weights, views[direction].real, generator)
             for direction, weights in attention.items()
         }
 

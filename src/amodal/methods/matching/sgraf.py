@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from amodal.errors import ShapeError, UsageError, nearest
 from amodal.losses.matching import Reduction
 from amodal.methods.card import Card
 from amodal.methods.matching.attention import inverse_length
 from amodal.methods.matching.base import Matcher
-from amodal.methods.matching.blocks import Pair, Side
+from amodal.methods.matching.blocks import Pair
 from amodal.methods.matching.encoders import linear
 from amodal.methods.matching.scorer import Attention, Change, Scorer
-from amodal.methods.matching.tiles import AT_ONCE
 
 __all__ = ["SGRAF", "Filtration", "Norm", "Reasoning", "Whole", "alignment_scorer"]
 
 Norm = Literal["layer", "batch"]
-
-Follow = Callable[[Tensor, Tensor], Tensor]
 
 
 class Whole(nn.Module):
@@ -89,38 +84,27 @@ class _Alignments(Scorer):
         self.globe = linear(width, similarity)
         self.final = linear(similarity, 1)
 
-    def picture_by_picture(self, pair: Pair, weights: Tensor, follow: Follow) -> Tensor:
-        """What follows from the similarity vectors of a block, some pictures at a time.
-
-        A context per word and picture is most of what a block takes. In training it is computed anew for the gradient,
-        so that it is read while it is still near the processor, and never held for all pictures.
+    def alignments(self, pair: Pair, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Similarity vectors of a block.
 
         Args:
             pair: The block.
             weights: Attention of its words to its regions.
-            follow: From sigma_0, shape (p, q, s), and sigma_j of all N words, (p, N, s), to one tensor of p rows.
+
+        Returns:
+            sigma_0, shape (p, q, s), and sigma_j of all N words, (p, N, s).
         """
-        regions, words = pair.regions, pair.words
-        assert regions.whole is not None and words.whole is not None  # noqa: S101 - summary() is given
-        w, wholes = words.packed, words.whole
-        alpha = (weights * inverse_length(weights, regions.gram)[:, None]).flatten(2)
-
-        def compute(values: Tensor, whole: Tensor, alpha: Tensor) -> Tensor:
-            context = alpha.index_select(2, words.place).transpose(1, 2) @ values  # (p, N, d), unit
-            local = F.normalize(self.local((context - w).square()), dim=-1, eps=1e-8)
-            globe = F.normalize(self.globe((whole[:, None] - wholes).square()), dim=-1, eps=1e-8)
-            return follow(globe, local)
-
-        if not torch.is_grad_enabled():
-            return compute(regions.values, regions.whole, alpha)
-        size = max(AT_ONCE // max(4 * w.numel(), 1), 1)
-        parts = zip(*(torch.split(each, size) for each in (regions.values, regions.whole, alpha)), strict=True)
-        found = [checkpoint(compute, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
-        return torch.cat(found)
+        alpha = weights * inverse_length(weights, pair.facing("t2i"))[:, None]
+        local = self.local((pair.contexts(alpha) - pair.words.packed).square())
+        return _unit(self.globe(pair.differences().square())), _unit(local)
 
     def footprint(self, regions: float, words: float, width: int) -> float:
         """The context, its difference and square, and similarity vectors."""
         return words * (regions + 3 * width + 4 * self.local.out_features)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return F.normalize(vectors, dim=-1, eps=1e-8)
 
 
 class Filtration(_Alignments):
@@ -143,9 +127,9 @@ class Filtration(_Alignments):
     def judge(self, pair: Pair, attention: Attention, gate: Change | None = None) -> Tensor:
         """Scores in (0, 1); ``gate`` changes beta."""
         place, (q, n) = pair.words.place, pair.words.real.shape
-        sigma = self.picture_by_picture(pair, attention["t2i"], lambda globe, local: torch.cat([globe, local], dim=1))
-        p, globe, local = len(sigma), sigma[:, :q], sigma[:, q:]
-        logits = self.gate(sigma).squeeze(2)  # (p, q + N)
+        globe, local = self.alignments(pair, attention["t2i"])
+        p = len(globe)
+        logits = torch.cat([self.gate(globe), self.gate(local)], dim=1).squeeze(2)  # (p, q + N)
         opened = self.norm(logits.flatten()[:, None]).view_as(logits).sigmoid()
         laid_out = opened.new_zeros(p, n * q).index_copy(1, place, opened[:, q:])
         beta = torch.cat([opened[:, :q], laid_out], dim=1).view(p, 1 + n, q)
@@ -155,7 +139,7 @@ class Filtration(_Alignments):
             beta = gate(beta[:, :, None], real[None, :, None]).squeeze(2)
         weighed = beta.flatten(1)[:, q + place, None] * local
         total = (beta[:, 0, :, None] * globe).index_add(1, place % q, weighed)
-        scores: Tensor = self.final(F.normalize(total, dim=-1, eps=1e-8)).squeeze(-1).sigmoid()
+        scores: Tensor = self.final(_unit(total)).squeeze(-1).sigmoid()
         return scores
 
 
@@ -181,21 +165,24 @@ class Reasoning(_Alignments):
 
     def judge(self, pair: Pair, attention: Attention, gate: Change | None = None) -> Tensor:
         """Scores in (0, 1); there is no gate."""
-        return self.picture_by_picture(pair, attention["t2i"], partial(self._reason, pair.words))
-
-    def _reason(self, words: Side, globe: Tensor, local: Tensor) -> Tensor:
-        """(p, q, s), (p, N, s) -> (p, q)."""
+        globe, local = self.alignments(pair, attention["t2i"])
+        words = pair.words
         (p, q, s), n = globe.shape, words.real.shape[1]
         laid_out = local.new_zeros(p, n * q, s).index_copy(1, words.place, local).view(p, n, q, s)
         nodes = torch.cat([globe[:, :, None], laid_out.transpose(1, 2)], dim=2)  # (p, q, 1 + n, s)
         real = torch.cat([words.real.new_ones(q, 1), words.real], dim=1)[:, None]  # (q, 1, 1 + n)
         for number, step in enumerate(self.graph, start=1):
             asking = nodes[:, :, :1] if number == len(self.graph) else nodes  # of the last step only N_0 is read
-            edges = step["query"](asking) @ step["key"](nodes).transpose(2, 3)  # type: ignore[index]
+            edges = _asked(step["query"], step["key"], asking) @ nodes.transpose(2, 3)  # type: ignore[index]
             edges = edges.masked_fill(~real, float("-inf")).softmax(dim=-1)
             nodes = step["read"](edges @ nodes).relu()  # type: ignore[index]
         scores: Tensor = self.final(nodes[:, :, 0]).squeeze(-1).sigmoid()
         return scores
+
+
+def _asked(query: nn.Linear, key: nn.Linear, nodes: Tensor) -> Tensor:
+    """What nodes ask of others: (N W_q + b_q) (N' W_k + b_k)^T is this times N'^T, up to what softmax takes out."""
+    return F.linear(nodes, key.weight.T @ query.weight, query.bias @ key.weight)
 
 
 class SGRAF(Matcher):
@@ -244,10 +231,11 @@ class SGRAF(Matcher):
             "width 256, similarity vectors of 64 and rate 5e-4 by default, for a processor; the preset paper has 1024, "
             "256 and 2e-4",
             'LayerNorm in the branch of the regions, for any number of them; norm="batch" is the released one',
-            "batch norm of the gate sees all words of a batch at once; released: caption by caption",
+            "batch norm of the gate sees the words of the pairs that carry a gradient, partners and hardest negatives, "
+            "at once; released: those of all pairs, caption by caption",
             "both networks learn in one run, from the same batches; their gradients are clipped together",
             "parts are centred and divided by one number, measured on training parts, before the projection",
-            "the mean over negatives in the first epoch, and in every batch whose hardest negatives would cost more "
+            "the mean over 15 negatives in the first epoch, and in every batch whose hardest negatives would cost more "
             "than scores that are all alike, where these would end; the preset paper has the hardest always",
             "the rate decays by a cosine and gradients are clipped at 5, as everywhere here; released: a tenth late in "
             "training, clipped at 2",

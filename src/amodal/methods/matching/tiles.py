@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,12 @@ from torch import Tensor
 from amodal.methods.matching.blocks import Pair, Side, real_parts
 from amodal.methods.matching.scorer import MatchNetwork, Scorer
 
-__all__ = ["AT_ONCE", "Fragments", "Table", "score_some", "score_tiles"]
+__all__ = ["AT_ONCE", "Fragments", "Held", "Table", "score_some", "score_tiles", "tile_shape"]
 
 Fragments = NDArray[np.floating[Any]]
 
-#: Values held at once, in a tile of pairs or a chunk of items: 16 MiB, which stay near the processor.
-AT_ONCE = 2**22
+#: Values held at once, in a tile of pairs or a chunk of items: 8 MiB, which stay near the processor.
+AT_ONCE = 2**21
 
 #: Pairs with one item that are scored together. Of a few dozen, in order of length, little is padding.
 TOGETHER = 128
@@ -84,6 +84,42 @@ class Table:
         return torch.cat([self.networks[k].whole[self.position](x, real_parts(x)) for x in values])
 
 
+class Held:
+    """Items that are there as they are compared, in order of how many fragments they have.
+
+    Args:
+        side: The items.
+
+    Attributes:
+        mean_count: Fragments of an item, on average.
+    """
+
+    def __init__(self, side: Side) -> None:
+        self.side, self.order = side, side.counts.argsort(stable=True)
+        self.mean_count = max(float(side.counts.float().mean()), 1.0)
+
+    def __len__(self) -> int:
+        return len(self.side)
+
+    def tiles(self, size: int) -> Iterator[tuple[Tensor, Side]]:
+        """Rows of some items, and what is compared of them."""
+        for rows in self.order.split(size):
+            yield rows, self.side.take(rows)
+
+
+def tile_shape(regions: Sized, words: Sized, footprint: float) -> tuple[int, int]:
+    """How many items of both make a tile of all pairs: a square has the least to read for its pairs.
+
+    Args:
+        regions: Items of the modality that comes first.
+        words: Items of the other.
+        footprint: Values that a pair takes.
+    """
+    area = max(AT_ONCE / footprint, 1)
+    columns = min(len(words), max(int(area / min(len(regions), math.sqrt(area))), 1))
+    return min(len(regions), max(int(area / columns), 1)), columns
+
+
 def score_tiles(regions: Table, words: Table, scorers: Sequence[Scorer], judge: Judge) -> NDArray[np.float32]:
     """Scores of all pairs, mean over the networks.
 
@@ -96,10 +132,7 @@ def score_tiles(regions: Table, words: Table, scorers: Sequence[Scorer], judge: 
     Returns:
         Shape (regions, words).
     """
-    area = _area(regions, words, scorers)
-    # a square tile has the least to read for its pairs
-    columns = min(len(words), max(int(area / min(len(regions), math.sqrt(area))), 1))
-    rows = min(len(regions), max(int(area / columns), 1))
+    rows, columns = tile_shape(regions, words, _footprint(regions, words, scorers))
     scores = np.zeros((len(regions), len(words)), np.float32)
     for below, lower in regions.tiles(rows):
         for beside, upper in words.tiles(columns):
@@ -129,7 +162,7 @@ def score_some(
     scores, tables = np.zeros(len(pairs[0]), np.float32), (regions, words)
     if not len(scores):
         return scores
-    size = min(max(int(_area(regions, words, scorers)), 1), TOGETHER)
+    size = min(max(int(AT_ONCE / _footprint(regions, words, scorers)), 1), TOGETHER)
     # each item of the side that has fewer has more to be scored with
     one = int(len(np.unique(pairs[0])) > len(np.unique(pairs[1])))
     others = 1 - one
@@ -143,10 +176,9 @@ def score_some(
     return scores
 
 
-def _area(regions: Table, words: Table, scorers: Sequence[Scorer]) -> float:
-    """How many pairs make a tile."""
+def _footprint(regions: Table, words: Table, scorers: Sequence[Scorer]) -> float:
     width = regions.fragments.shape[-1] // len(scorers)
-    return max(AT_ONCE / max(scorer.footprint(regions.mean_count, words.mean_count, width) for scorer in scorers), 1)
+    return max(scorer.footprint(regions.mean_count, words.mean_count, width) for scorer in scorers)
 
 
 def _judged(scorers: Sequence[Scorer], regions: list[Side], words: list[Side], judge: Judge) -> NDArray[np.float32]:
