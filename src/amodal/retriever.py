@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -236,6 +237,9 @@ class Retriever:
             At most k items, nearest first; of equally near ones always in the same order. Re-ranked: those that could
             be scored, best first, then the others.
 
+        Warns:
+            UserWarning: If a text has more words than a part encoder keeps.
+
         Raises:
             UsageError: If not exactly one query is given, the filter is wrong, or there is nothing to re-rank with.
             MissingModality: If the model never learned the query's or the target's modality.
@@ -251,6 +255,8 @@ class Retriever:
         if id is not None:
             codes = codes_of(self._index(), str(id))
         else:
+            for sentence in self._cut_off(query):
+                warnings.warn(sentence, stacklevel=2)
             codes = vector if vector is not None else self.encode(query[given[0]], given[0])
         condition = parse(where) if where is not None else None
         if into is not None:
@@ -410,6 +416,19 @@ class Retriever:
         if self.index_ is None:
             raise MethodError("nothing is indexed yet. Call fit, or load a saved retriever.")
         return self.index_
+
+    def _cut_off(self, query: Mapping[str, Any]) -> list[str]:
+        """A sentence for each encoder in use that keeps less of a query than there is."""
+        used = [self.encoders_, {} if self.reranker is None else self.reranker.encoders_]
+        found = {}
+        for name, content in query.items():
+            for encoder in (encoders[name] for encoders in used if name in encoders and isinstance(content, str)):
+                if excess := encoder.excess(content):
+                    found[encoder.name] = (
+                        f"the {name} of the query has {excess} parts more than {encoder.name} keeps; they take no part "
+                        "in the search. Ask in fewer words, or fit with an encoder that keeps more."
+                    )
+        return list(found.values())
 
     def _check_modality(self, name: str) -> None:
         self.method.require_fitted()

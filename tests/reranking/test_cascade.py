@@ -1,12 +1,14 @@
 """A retriever that re-ranks: codes recall, a matcher orders, one folder holds both."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 import torch
 
 import amodal
+from amodal.cli.app import main
 from amodal.encoders import get as encoder
 from amodal.encoders.tuned import ModuleEncoder
 from amodal.errors import DataError, UsageError
@@ -183,3 +185,20 @@ def test_part_encoders_of_ones_own_are_handed_in_to_open_the_folder(catalogue, t
         asking = {"image": shop.search(text="a red circle", into="image")[0].content}
         found = [[(m.item, m.score) for m in one.search(k=6, **asking)] for one in (shop, again)]
     assert found[0] == found[1]
+
+
+def test_a_query_with_more_words_than_are_kept_says_so(cascade, tmp_path, capsys, monkeypatch):
+    long = "a red circle " * 20
+    with pytest.warns(UserWarning, match="has 28 parts more than minilm@32 keeps"):
+        cascade.search(text=long)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cascade.search(text="a red circle")
+        cascade.search(id="p8")
+    shop = cascade.save(tmp_path / "shop")
+    monkeypatch.setattr("sys.argv", ["amodal", "search", str(shop), "--text", long])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with warnings.catch_warnings(), pytest.raises(SystemExit):
+        warnings.simplefilter("always")
+        main()
+    assert "warning: the text of the query has 28 parts more" in capsys.readouterr().err

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
 
 from amodal._version import __version__
 from amodal.cli import bench, data, index, info, model, serve
-from amodal.cli.console import fail, settings
+from amodal.cli.console import fail, settings, warn
 
 __all__ = ["app", "main"]
 
@@ -60,6 +61,7 @@ info.register(app)
 
 def main() -> None:
     """Run the program; whatever goes wrong ends in a sentence and an exit status, never in a traceback."""
+    warnings.showwarning = warn
     try:
         app()
     except SystemExit as end:

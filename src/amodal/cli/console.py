@@ -14,7 +14,7 @@ from typing import Any
 from amodal.errors import AmodalError
 from amodal.progress import Progress
 
-__all__ = ["SCHEMA", "Settings", "bars", "emit", "fail", "left_out", "note", "settings", "table"]
+__all__ = ["SCHEMA", "Settings", "bars", "emit", "fail", "left_out", "note", "settings", "table", "warn"]
 
 SCHEMA = 1  #: version of what ``--json`` prints
 
@@ -133,6 +133,11 @@ def fail(error: Exception) -> int:
     label = "\x1b[31merror:\x1b[0m" if colour else "error:"
     print(f"{label} {_sentence(error)}", file=sys.stderr)  # noqa: T201
     return error.exit_code if isinstance(error, AmodalError) else 1
+
+
+def warn(message: Warning | str, *_: object) -> None:
+    """Print a warning as a sentence on stderr; stands for ``warnings.showwarning``."""
+    print(f"warning: {message}", file=sys.stderr)  # noqa: T201
 
 
 def _sentence(error: Exception) -> str:
