@@ -17,7 +17,7 @@ SPEC.loader.exec_module(render)
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """The program on a copy of what it reads; returns its exit status."""
-    for name in ("README.md", "benchmarks/results/quality.json", "tools/recipes.md"):
+    for name in ("README.md", "benchmarks/results/grid.csv", "tools/recipes.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "docs").mkdir()
