@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from amodal.errors import AmodalError
 from amodal.progress import Progress
@@ -135,7 +135,14 @@ def fail(error: Exception) -> int:
     return error.exit_code if isinstance(error, AmodalError) else 1
 
 
-def warn(message: Warning | str, *_: object) -> None:
+def warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Print a warning as a sentence on stderr; stands for ``warnings.showwarning``."""
     print(f"warning: {message}", file=sys.stderr)  # noqa: T201
 

@@ -103,7 +103,8 @@ class Held:
 
     def tiles(self, size: int) -> Iterator[tuple[Tensor, Side]]:
         """Rows of some items, and what is compared of them."""
-        for rows in self.order.split(size):
+        for start in range(0, len(self), size):
+            rows = self.order[start : start + size]
             yield rows, self.side.take(rows)
 
 
