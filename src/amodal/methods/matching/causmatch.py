@@ -115,7 +115,7 @@ class CausMatch(Matcher):
     }
     presets: ClassVar = {
         "paper": {"width": 1024, "similarity": 256, "rate": 2e-4, "epochs": 30, "warm_up": 0},
-        "cpu": {"width": 256, "similarity": 64},
+        "cpu": {"width": 256, "similarity": 64, "rate": 2e-3, "epochs": 8},
     }
 
     def __init__(

@@ -252,7 +252,7 @@ class SGRAF(Matcher):
     }
     presets: ClassVar = {
         "paper": {"width": 1024, "similarity": 256, "rate": 2e-4, "epochs": 40, "warm_up": 0},
-        "cpu": {"width": 256, "similarity": 64},
+        "cpu": {"width": 256, "similarity": 64, "rate": 1e-3, "epochs": 8},
     }
 
     def __init__(
