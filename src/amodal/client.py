@@ -9,6 +9,7 @@ import base64
 import json
 import time
 import uuid
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -189,6 +190,8 @@ class Client:
         found: list[Answer] = []
         while True:
             page = self._ask("POST", "/v1/search", {**request, "k": min(k - len(found), 1000)})
+            for note in page.get("notes", ()):
+                warnings.warn(note, stacklevel=2)
             found += [_as(Answer, one) for one in page["matches"]]
             if len(found) >= k or page["next"] is None:
                 return found

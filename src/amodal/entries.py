@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from amodal.methods import Method
 __all__ = [
     "Entries",
     "Match",
+    "check_new",
     "codes_of",
     "columns_of",
     "entries_of",
@@ -31,6 +32,7 @@ __all__ = [
     "nearest_items",
     "of_items",
     "spec_for",
+    "write",
 ]
 
 OWN = {"item": "str", "modality": "str", "number": "int", "content": "str", "labels": "texts", "split": "str"}
@@ -152,6 +154,26 @@ def entries_of(
             )
 
 
+def write(index: Index, ids: NDArray[np.str_], batches: Iterable[Entries], *, replacing: bool) -> int:
+    """Write all entries of some items, and return how many those are.
+
+    Args:
+        index: The index; not flushed.
+        ids: The items.
+        batches: Their entries.
+        replacing: Whether items may be there already; they keep no entry that they no longer have.
+    """
+    written, stale = 0, set(of_items(index, ids.tolist()).tolist()) if replacing else set()
+    for entries in batches:
+        (index.upsert if replacing else index.add)(entries.keys, entries.codes, entries.attributes)
+        written += len(entries.keys)
+        stale.difference_update(id_of(key) for key in entries.keys)
+    # entries that an item no longer has go last, so that a process killed in between has lost nothing
+    if stale:
+        index.delete(sorted(stale))
+    return written
+
+
 def keys_of(items: Dataset) -> list[str]:
     """The external ids that the entries of items have, if all their content can be encoded."""
     keys: list[str] = []
@@ -175,6 +197,22 @@ def of_items(index: Index, items: Sequence[str], modality: str | None = None) ->
         where: Where = Field("item").isin(items[start : start + BATCH])
         found.append(index.ids(where=where if modality is None else where & (Field("modality") == modality)))
     return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+
+def check_new(index: Index, features: Dataset) -> None:
+    """Refuse items of which the index has an observation in a modality that they bring.
+
+    Raises:
+        DataError: Naming the first of them.
+    """
+    for name, table in features.modalities.items():
+        known = of_items(index, features.ids[np.unique(table.item)].tolist(), name)
+        if len(known):
+            (first,) = index.get(known[:1])
+            item = "" if first is None else first.attributes["item"]
+            raise DataError(
+                f'item "{item}" has its {name} in the index already. Use upsert to replace the item (--replace).'
+            )
 
 
 def codes_of(index: Index, item: str) -> Codes:

@@ -14,9 +14,20 @@ from amodal import home
 from amodal import index as indexes
 from amodal.codes import Codes
 from amodal.data import Dataset
-from amodal.encoders import Encoder, FeatureCache, choose_encoders, encode_dataset
+from amodal.encoders import Encoder, FeatureCache, choose_encoders, cut_from, encode_dataset
 from amodal.encoders.saving import open_encoders
-from amodal.entries import Match, codes_of, columns_of, entries_of, first_of, nearest_items, of_items, spec_for
+from amodal.entries import (
+    Match,
+    check_new,
+    codes_of,
+    columns_of,
+    entries_of,
+    first_of,
+    nearest_items,
+    of_items,
+    spec_for,
+    write,
+)
 from amodal.errors import DataError, MethodError, MissingModality, ShapeError, UsageError, nearest
 from amodal.index import Field, Index, Where
 from amodal.index.where import parse
@@ -213,6 +224,7 @@ class Retriever:
         radius: float | None = None,
         after: tuple[float, int] | None = None,
         rerank: bool | None = None,
+        problems: list[str] | None = None,
         **query: Any,
     ) -> list[Match]:
         """The nearest items to one query; with a reranker the first of them in the order of its scores.
@@ -231,6 +243,7 @@ class Retriever:
                 was added meanwhile neither repeats nor pushes out what was there.
             rerank: Whether the matcher has the last word; by default where there is one that can: not for a ``vector``,
                 which has no parts, and not behind a place.
+            problems: Takes in sentences that would else be warnings.
             query: The modality and its content.
 
         Returns:
@@ -255,8 +268,7 @@ class Retriever:
         if id is not None:
             codes = codes_of(self._index(), str(id))
         else:
-            for sentence in self._cut_off(query):
-                warnings.warn(sentence, stacklevel=2)
+            _tell(self.cut_off(query, rerank=rerank is not False), problems)
             codes = vector if vector is not None else self.encode(query[given[0]], given[0])
         condition = parse(where) if where is not None else None
         if into is not None:
@@ -274,12 +286,13 @@ class Retriever:
         asking = self.reranker.of_item(str(id)) if id is not None else self.reranker.query(query[given[0]], given[0])
         return self.reranker.order(asking, found, into)[:k]
 
-    def explain(self, item: str, *, into: str | None = None, **query: Any) -> Why:
+    def explain(self, item: str, *, into: str | None = None, problems: list[str] | None = None, **query: Any) -> Why:
         """Why an item answers a query: which words look at which regions, and what that is worth.
 
         Args:
             item: Id of an indexed item.
             into: The modality of the item to explain; its first one that is not the query's, by default.
+            problems: Takes in sentences that would else be warnings.
             query: The modality of the query and its content: ``text="a dog"``.
 
         Raises:
@@ -293,6 +306,7 @@ class Retriever:
         ((modality, content),) = query.items()
         for name in [modality] if into is None else [modality, into]:
             self._check_modality(name)
+        _tell(self.cut_off(query), problems)
         targets = [into] if into is not None else [name for name in self.method.widths_ if name != modality]
         for target in targets:
             if (match := first_of(self._index(), item, target)) is not None:
@@ -314,6 +328,12 @@ class Retriever:
             content = self.encoders_[modality].encode([content])
         parts = modality in self.method.parts_
         return self.method.encode(content[None] if content.ndim == 1 + parts else content, modality)
+
+    def cut_off(self, query: Mapping[str, Any], *, rerank: bool = True) -> list[str]:
+        """A sentence for each encoder in use that keeps less of a query, ``{"text": "..."}``, than there is."""
+        used = [self.encoders_, self.reranker.encoders_ if rerank and self.reranker is not None else {}]
+        read = {name: [encoders[name] for encoders in used if name in encoders] for name in query}
+        return [sentence for name, some in read.items() for sentence in cut_from(query[name], name, some)]
 
     def features(self, items: Dataset, progress: Progress | None = None, *, skip_bad: bool = False) -> Dataset:
         """The items with features in the place of raw content, as the method takes them.
@@ -417,19 +437,6 @@ class Retriever:
             raise MethodError("nothing is indexed yet. Call fit, or load a saved retriever.")
         return self.index_
 
-    def _cut_off(self, query: Mapping[str, Any]) -> list[str]:
-        """A sentence for each encoder in use that keeps less of a query than there is."""
-        used = [self.encoders_, {} if self.reranker is None else self.reranker.encoders_]
-        found = {}
-        for name, content in query.items():
-            for encoder in (encoders[name] for encoders in used if name in encoders and isinstance(content, str)):
-                if excess := encoder.excess(content):
-                    found[encoder.name] = (
-                        f"the {name} of the query has {excess} parts more than {encoder.name} keeps; they take no part "
-                        "in the search. Ask in fewer words, or fit with an encoder that keeps more."
-                    )
-        return list(found.values())
-
     def _check_modality(self, name: str) -> None:
         self.method.require_fitted()
         if name not in self.method.widths_:
@@ -473,21 +480,14 @@ class Retriever:
         skip_bad: bool = False,
     ) -> int:
         """Index items of which ``features`` are the features; nothing is written unless all can be."""
-        index, written = self._index(), 0
+        index = self._index()
         columns = columns_of(items, index.spec.attributes)
         self._check_features(features)
         if not replacing:
-            self._check_new(features)
+            check_new(index, features)
         if self.reranker is not None:  # first, so that whatever is found can be scored
             self.reranker.write(items, progress, skip_bad=skip_bad, problems=self.left_out, replacing=replacing)
-        stale = set(of_items(index, items.ids.tolist()).tolist()) if replacing else set()
-        for entries in entries_of(items, features, self.method, columns):
-            (index.upsert if replacing else index.add)(entries.keys, entries.codes, entries.attributes)
-            written += len(entries.keys)
-            stale.difference_update(indexes.id_of(key) for key in entries.keys)
-        # entries that an item no longer has go last, so that a process killed in between has lost nothing
-        if stale:
-            index.delete(sorted(stale))
+        written = write(index, items.ids, entries_of(items, features, self.method, columns), replacing=replacing)
         if flush:
             index.flush()
         return written
@@ -503,22 +503,20 @@ class Retriever:
                     )
                 table.check_finite(name, features.ids)
 
-    def _check_new(self, features: Dataset) -> None:
-        index = self._index()
-        for name, table in features.modalities.items():
-            known = of_items(index, features.ids[np.unique(table.item)].tolist(), name)
-            if len(known):
-                (first,) = index.get(known[:1])
-                item = "" if first is None else first.attributes["item"]
-                raise DataError(
-                    f'item "{item}" has its {name} in the index already. Use upsert to replace the item (--replace).'
-                )
-
 
 def _to_learn(items: Dataset) -> Dataset:
     """Items of the split "train" if there is one, with any modality, and the classes they have."""
     chosen = items.part("train") if items.split is not None and "train" in items.split else items
     return chosen.take(np.flatnonzero(chosen.presence().any(axis=1))).seen_classes()
+
+
+def _tell(sentences: list[str], problems: list[str] | None) -> None:
+    """To the caller of the caller: as warnings, or added to ``problems``."""
+    for sentence in sentences:
+        if problems is None:
+            warnings.warn(sentence, stacklevel=3)
+        else:
+            problems.append(sentence)
 
 
 def _reranker(slug: str, *, cache: bool) -> Reranker:

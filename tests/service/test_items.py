@@ -260,6 +260,12 @@ def test_a_model_with_a_matcher_re_ranks_and_says_why(serve, catalogue, tmp_path
     scores = [match["matched"] for match in found["matches"] if match["matched"] is not None]
     assert scores == sorted(scores, reverse=True) and found["next"] is None
     assert {match["id"] for match in found["matches"]} == {match["id"] for match in plain}
+    assert found["notes"] == []
+    long = query | {"text": "a red circle " * 20}
+    (note,) = service.post("/v1/search", json=long | {"rerank": True}).json()["notes"]
+    assert note.startswith("the text of the query has 28 parts more than")
+    assert service.post("/v1/search", json=long).json()["notes"] == []  # codes are made of all of it
+    assert service.post("/v1/explain", json={"query": long, "id": "p4"}).json()["notes"] == [note]
     why = service.post("/v1/explain", json={"query": query, "id": "p4"}).json()
     assert [seen["word"] for seen in why["words"]] == ["a", "red", "circle"]
     assert (why["regions"], why["words_of"]) == ("image", "text") and len(why["boxes"]) == 25

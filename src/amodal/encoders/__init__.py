@@ -2,7 +2,7 @@
 
 from amodal.encoders.base import Encoder, Kind, Progress
 from amodal.encoders.cache import CacheStats, FeatureCache
-from amodal.encoders.encode import choose_encoders, distinct_content, encode_dataset
+from amodal.encoders.encode import choose_encoders, cut_from, distinct_content, encode_dataset
 from amodal.encoders.parts import Regions, Words
 from amodal.encoders.registry import default_for, get, guess_kind, names
 from amodal.encoders.tuned import ModuleEncoder
@@ -17,6 +17,7 @@ __all__ = [
     "Regions",
     "Words",
     "choose_encoders",
+    "cut_from",
     "default_for",
     "distinct_content",
     "encode_dataset",

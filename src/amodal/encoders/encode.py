@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ from amodal.encoders.registry import default_for, get, guess_kind
 from amodal.encoders.vectors import Vectors
 from amodal.errors import DataError, UsageError, nearest
 
-__all__ = ["choose_encoders", "encode_dataset"]
+__all__ = ["choose_encoders", "cut_from", "encode_dataset"]
 
 _KEEP_EVERY = 64
 """Rows between two writes to the cache: what an interruption may cost, about two seconds of pictures."""
@@ -167,6 +167,23 @@ def _cut_off(table: Observations, encoder: Encoder, ids: NDArray[np.str_]) -> st
         f"{len(longer):,} of {len(content):,} observations have more than {encoder.length} parts and were cut off "
         f'there (first: item "{ids[table.item[first]]}", by {excess[content[first]]}).'
     )
+
+
+def cut_from(content: Any, modality: str, encoders: Iterable[Encoder]) -> list[str]:
+    """A sentence for each encoder that keeps less of a query than there is.
+
+    Args:
+        content: The query; only text is ever cut.
+        modality: What it is of, for the sentence.
+        encoders: Those that will read it.
+    """
+    excess = {encoder.name: encoder.excess(content) for encoder in encoders} if isinstance(content, str) else {}
+    return [
+        f"the {modality} of the query has {parts} parts more than {name} keeps; they take no part in the search. Ask "
+        "in fewer words, or fit with an encoder that keeps more."
+        for name, parts in excess.items()
+        if parts
+    ]
 
 
 def _outcomes(

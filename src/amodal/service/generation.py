@@ -146,10 +146,10 @@ class Generation:
         with self._encoding:
             return self.reader.search(rerank=True, **search)
 
-    def explain(self, item: str, modality: str, content: Any) -> Why:
+    def explain(self, item: str, modality: str, content: Any, *, problems: list[str]) -> Why:
         """Why an item answers a query; one at a time, as ``encode``."""
         with self._encoding:
-            return self.reader.explain(item, **{modality: content})
+            return self.reader.explain(item, problems=problems, **{modality: content})
 
     def filterable(self) -> dict[str, str]:
         """Attributes that a filter may name, and their types."""

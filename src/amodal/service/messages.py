@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from pydantic import (
@@ -219,11 +219,12 @@ class MatchOut:
 
 @_answer
 class Found:
-    """A page of answers."""
+    """A page of answers; ``notes`` are what to know of them, for instance that a long text was cut."""
 
     matches: list[MatchOut]
     next: str | None
     generation: str
+    notes: list[str] = field(default_factory=list)
 
 
 class Part(_Message):
@@ -392,6 +393,7 @@ class Explained(_Message):
     words_of: str
     boxes: list[tuple[float, float, float, float]]
     words: list[Seen]
+    notes: list[str] = []
 
 
 class ModalityInfo(_Message):

@@ -58,7 +58,11 @@ def search(generation: Generation, cursors: Cursors, request: Query | ByCursor) 
         "where": request.where,
         "radius": _radius(generation, request),
     }
-    return _page(generation, cursors, plan, request.k, None)
+    found = _page(generation, cursors, plan, request.k, None)
+    if isinstance(request, ByText):
+        asked = dict([_shown_by(generation, request)])
+        found.notes += generation.reader.cut_off(asked, rerank=False)
+    return found
 
 
 def _page(
@@ -82,8 +86,10 @@ def _reranked(generation: Generation, request: Query) -> Found:
     by = {"id": request.id} if isinstance(request, ById) else dict([_shown_by(generation, request)])
     _check_item(generation, by.get("id"))
     where = None if request.where is None else check(parse(request.where), generation.filterable())
-    matches = generation.rerank(k=request.k, into=request.into, where=where, radius=_radius(generation, request), **by)
-    return Found(matches=[shown(generation, match) for match in matches], next=None, generation=generation.id)
+    notes: list[str] = []
+    near = {"into": request.into, "where": where, "radius": _radius(generation, request)}
+    matches = generation.rerank(k=request.k, problems=notes, **near, **by)
+    return Found([shown(generation, match) for match in matches], None, generation.id, notes)
 
 
 def explain(generation: Generation, request: Explain) -> Explained:
@@ -101,8 +107,9 @@ def explain(generation: Generation, request: Explain) -> Explained:
         slug = generation.reader.method.card.slug
         raise Problem("not-supported", f"{slug} compares codes and cannot say why two match; only a matcher could.")
     _check_item(generation, request.id)
-    why = generation.explain(request.id, *_shown_by(generation, request.query))
-    return Explained(regions=why.regions, words_of=why.words, **why.as_dict())
+    notes: list[str] = []
+    why = generation.explain(request.id, *_shown_by(generation, request.query), problems=notes)
+    return Explained(regions=why.regions, words_of=why.words, notes=notes, **why.as_dict())
 
 
 def _shown_by(generation: Generation, request: Query | ByCursor) -> tuple[str, Any]:

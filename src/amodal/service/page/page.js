@@ -132,10 +132,10 @@ function looksCloser(state) {
   return state.closer && model.explains;
 }
 
-function remember(search, { matches, next }) {
-  const before = answers.get(search)?.matches ?? [];
+function remember(search, { matches, next, notes }) {
+  const before = answers.get(search) ?? { matches: [], notes };
   answers.delete(search);
-  answers.set(search, { matches: [...before, ...matches], next });
+  answers.set(search, { matches: [...before.matches, ...matches], next, notes: before.notes });
   if (answers.size > KEPT) answers.delete(answers.keys().next().value);
 }
 
@@ -149,7 +149,8 @@ function showAnswer(state, answer, from, signal) {
   } else {
     const { length } = answer.matches;
     const results = `${answer.next ? "The first " : ""}${length || "No"} ${length === 1 ? "result" : "results"}`;
-    at("count").textContent = `${results} for ${told(state)}${looksCloser(state) ? ", looked at closely" : ""}`;
+    const line = `${results} for ${told(state)}${looksCloser(state) ? ", looked at closely" : ""}`;
+    at("count").textContent = [line, ...answer.notes].join("; ");
     at("results").append(...answer.matches.slice(from).map((match) => card(match, { state, model, index, signal })));
     learn(state, answer.matches);
   }
