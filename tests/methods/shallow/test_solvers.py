@@ -53,6 +53,17 @@ def test_frame_is_orthonormal_along_its_shorter_side(rows, columns):
     np.testing.assert_allclose(gram, np.eye(min(rows, columns)), atol=1e-12)
 
 
+def test_procrustes_has_a_second_algorithm_where_the_first_does_not_converge(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((12, 12))
+    expected = procrustes(x)
+
+    def gave_up(*_args, **_kwargs):
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(np.linalg, "svd", gave_up)
+    assert procrustes(x) == pytest.approx(expected, abs=1e-12)
+
+
 def test_quantisation_error_never_rises():
     v = random(3).standard_normal((200, 8)) * np.linspace(1, 3, 8)
     errors = []

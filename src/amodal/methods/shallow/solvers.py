@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, svd
 
 __all__ = ["Patterns", "Ridge", "frame", "itq", "procrustes", "signs"]
 
@@ -79,7 +79,12 @@ def procrustes(x: Array) -> Array:
 
     It maximises tr(R^T x), hence minimises |b - v R| when x = v^T b.
     """
-    left, _, right = np.linalg.svd(x, full_matrices=False)
+    try:
+        left, _, right = np.linalg.svd(x, full_matrices=False)
+    except (
+        np.linalg.LinAlgError
+    ):  # the fast algorithm gave up, as it does once in a thousand fits; the old one is slower
+        left, _, right = svd(x, full_matrices=False, lapack_driver="gesvd")
     return np.asarray(left @ right)
 
 
