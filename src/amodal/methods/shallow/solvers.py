@@ -81,9 +81,7 @@ def procrustes(x: Array) -> Array:
     """
     try:
         left, _, right = np.linalg.svd(x, full_matrices=False)
-    except (
-        np.linalg.LinAlgError
-    ):  # the fast algorithm gave up, as it does once in a thousand fits; the old one is slower
+    except np.linalg.LinAlgError:  # the fast algorithm gives up now and then; this one is slower
         left, _, right = svd(x, full_matrices=False, lapack_driver="gesvd")
     return np.asarray(left @ right)
 
