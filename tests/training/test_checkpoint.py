@@ -42,6 +42,12 @@ def epochs_logged(folder):
     return [json.loads(line)["epoch"] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+def test_a_log_can_be_had_without_checkpoints(tmp_path):
+    Tiny().fit(data(), training=Training(device="cpu", folder=tmp_path, checkpoint_every=None))
+    assert epochs_logged(tmp_path) == list(range(6))
+    assert [file.name for file in tmp_path.iterdir()] == ["log.jsonl"]
+
+
 @pytest.mark.parametrize("batches", [1, 4, 5, 10, 23, 24])
 @pytest.mark.parametrize("every", [1, 2, 100])
 def test_an_interrupted_training_ends_with_the_same_weights(training, tmp_path, batches, every):

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,6 +204,7 @@ def test_mixed_precision_runs_and_gives_float32_weights(tmp_path):
         ({"validate_every": 0}, "validate_every is 0"),
         ({"checkpoint_every": -1}, "checkpoint_every is -1"),
         ({"resume": True}, "resume=True needs folder="),
+        ({"resume": True, "folder": Path("here"), "checkpoint_every": None}, "and checkpoints"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(wrong, sentence):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import tempfile
 import time
 import warnings
@@ -115,8 +114,8 @@ def carry_out(
     watch = _Watch()
     with tempfile.TemporaryDirectory(prefix="amodal-run-") as name, warnings.catch_warnings(record=True) as heard:
         folder = Path(name)
-        # a folder is what makes the loop keep a log; of checkpoints it then writes no more than the last
-        logged = replace(training or Training(), folder=folder / "training", checkpoint_every=sys.maxsize)
+        # a folder is what makes the loop keep a log
+        logged = replace(training or Training(), folder=folder / "training", checkpoint_every=None)
         with watch.phase("fit"):
             method.fit(train, validation=validation, training=logged)
         with watch.phase("evaluate"):

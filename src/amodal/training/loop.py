@@ -270,7 +270,8 @@ class _Run:
         line: dict[str, Any] = {"losses": losses, "validation": found, "seconds": round(seconds, 3)}
         line["rates"] = [group["lr"] for group in self.optimizer.param_groups]
         append_log(folder / "log.jsonl", line, epoch=epoch)
-        if following == self.learner.epochs or following % self.settings.checkpoint_every == 0:
+        every = self.settings.checkpoint_every
+        if every is not None and (following == self.learner.epochs or following % every == 0):
             facts = {"run": self.run, "next": following, "best_score": self.best_score, "best_epoch": self.best_epoch}
             save_checkpoint(self._checkpoint, self.learner.network_, self.optimizer, self.best, **facts)
 

@@ -27,7 +27,7 @@ class Training:
         folder: Where ``checkpoint.safetensors`` and ``log.jsonl`` go; nothing is written without it.
         resume: Go on from the checkpoint in ``folder``, or begin if there is none. On a CPU the result equals an
             uninterrupted run bit for bit.
-        checkpoint_every: Epochs between checkpoints.
+        checkpoint_every: Epochs between checkpoints, the last of them at the end; None for the log alone.
         patience: With validation items, stop after this many epochs without a better score, and keep the best; None
             keeps the last epoch and does not look at them.
         validate_every: Epochs between looks at the validation items.
@@ -45,7 +45,7 @@ class Training:
     precision: str = "32-true"
     folder: Path | None = None
     resume: bool = False
-    checkpoint_every: int = 10
+    checkpoint_every: int | None = 10
     patience: int | None = None
     validate_every: int = 5
     progress: Progress | None = None
@@ -57,8 +57,8 @@ class Training:
         for name in ("checkpoint_every", "validate_every", "patience"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UsageError(f"{name} is {value}; it counts epochs, so it must be at least 1.")
-        if self.resume and self.folder is None:
-            raise UsageError("resume=True needs folder=, where the interrupted run left its checkpoint.")
+        if self.resume and (self.folder is None or self.checkpoint_every is None):
+            raise UsageError("resume=True needs folder= and checkpoints, which the interrupted run left there.")
 
     def stage(self, what: str, *, chooses: bool = False) -> Training:
         """The same for one stage of a method that learns in several, with a folder of its own.
