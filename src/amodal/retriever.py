@@ -28,7 +28,7 @@ from amodal.entries import (
     spec_for,
     write,
 )
-from amodal.errors import DataError, MethodError, MissingModality, ShapeError, UsageError, nearest
+from amodal.errors import DataError, MethodError, ShapeError, UsageError
 from amodal.index import Field, Index, Where
 from amodal.index.where import parse
 from amodal.methods import Method
@@ -264,7 +264,7 @@ class Retriever:
         if not isinstance(k, int | np.integer) or k < 1:
             raise UsageError(f"k, the number of items to find, is at least 1; got {k!r}.")
         if into is not None:
-            self._check_modality(into)
+            self.method.require_learned(into)
         if id is not None:
             codes = codes_of(self._index(), str(id))
         else:
@@ -305,7 +305,7 @@ class Retriever:
             raise UsageError(f"explain one query, a modality with its content; got {', '.join(query) or 'nothing'}.")
         ((modality, content),) = query.items()
         for name in [modality] if into is None else [modality, into]:
-            self._check_modality(name)
+            self.method.require_learned(name)
         _tell(self.cut_off(query), problems)
         targets = [into] if into is not None else [name for name in self.method.widths_ if name != modality]
         for target in targets:
@@ -321,7 +321,7 @@ class Retriever:
             UsageError: If the modality was learned from bare features, and this is none.
             DataError: If the content cannot be encoded.
         """
-        self._check_modality(modality)
+        self.method.require_learned(modality)
         if not isinstance(content, np.ndarray):
             if modality not in self.encoders_:
                 raise UsageError(f'modality "{modality}" was learned from bare features; give a feature vector (d,).')
@@ -345,7 +345,7 @@ class Retriever:
         """
         for name, table in items.modalities.items():
             if len(table):
-                self._check_modality(name)
+                self.method.require_learned(name)
         return self._encoded(items, self.encoders_, progress, skip_bad=skip_bad)
 
     def impute(self, items: Dataset, modality: str, *, progress: Progress | None = None) -> Imputation:
@@ -437,11 +437,6 @@ class Retriever:
             raise MethodError("nothing is indexed yet. Call fit, or load a saved retriever.")
         return self.index_
 
-    def _check_modality(self, name: str) -> None:
-        self.method.require_fitted()
-        if name not in self.method.widths_:
-            raise MissingModality(nearest(name, self.method.widths_, what="modality") + " The model never learned it.")
-
     def _encoded(
         self,
         items: Dataset,
@@ -495,7 +490,7 @@ class Retriever:
     def _check_features(self, features: Dataset) -> None:
         for name, table in features.modalities.items():
             if len(table):
-                self._check_modality(name)
+                self.method.require_learned(name)
                 if table.dim != self.method.widths_[name]:
                     raise ShapeError(
                         f'modality "{name}" was learned with features of width {self.method.widths_[name]}; these '

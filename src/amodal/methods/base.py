@@ -185,6 +185,17 @@ class Method(ABC):
         if not hasattr(self, "widths_"):
             raise MethodError(f"{self.card.slug} has not learned anything yet. Call fit, or load a saved model.")
 
+    def require_learned(self, modality: str) -> None:
+        """Refuse a modality that was not learned.
+
+        Raises:
+            MethodError: If the method has not been fitted.
+            MissingModality: If it has, without that modality.
+        """
+        self.require_fitted()
+        if modality not in self.widths_:
+            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
+
     def fingerprint(self) -> str:
         """A hash of method, arguments and everything learnt; an index remembers whose codes it holds."""
         # as JSON, so that a model read back has the hash it was saved with: 64 is np.int64(64), and a list a tuple
@@ -208,9 +219,7 @@ class Method(ABC):
 
     def _checked(self, features: ArrayLike, modality: str) -> NDArray[np.float32]:
         """Features as ``encode`` takes them, or the error that it documents."""
-        self.require_fitted()
-        if modality not in self.widths_:
-            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
+        self.require_learned(modality)
         values = np.asarray(features, dtype=np.float32)
         parts = modality in self.parts_
         if values.ndim != 2 + parts or values.shape[-1] != self.widths_[modality]:

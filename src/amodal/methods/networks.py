@@ -1,4 +1,4 @@
-"""What deep methods on ready features share: scales of features, encoders, and what is done about gaps."""
+"""What deep methods on ready features share: scales, encoders, discriminators, and what is done about gaps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from amodal.data import Dataset, Observations
 from amodal.errors import MethodError, UsageError, nearest
@@ -15,7 +16,7 @@ from amodal.methods.deep import DeepMethod, Standardise
 from amodal.methods.features import moments
 from amodal.training import Batch
 
-__all__ = ["FILLS", "Encoder", "FeatureMethod", "Scale"]
+__all__ = ["FILLS", "Discriminator", "Encoder", "FeatureMethod", "Scale"]
 
 #: What is done about an absent modality. mask: its terms are left out; drop: only items with every modality are learned
 #: from; mean: its features are the mean of the observed ones, which is 0 after centring, so that there is no "zero".
@@ -48,6 +49,14 @@ class Scale(Standardise):
         """Scaled features, the shape of ``x``."""
         return super().forward(x.clamp_min(0).sqrt() if self.root else x)
 
+    def inverse(self, x: Tensor) -> Tensor:
+        """The features that are scaled to these, where there are some, shape (m, d).
+
+        Where features were under a root, what it never gives counts as a root of 0.
+        """
+        x = x * self.deviation + self.mean
+        return x.clamp_min(0) ** 2 if self.root else x
+
     def centre(self) -> Tensor:
         """The features that become 0, shape (d,)."""
         return self.mean**2 if self.root else self.mean
@@ -76,6 +85,32 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Latent features, shape (m, e)."""
         out: Tensor = self.layers(self.standardise(x))
+        return out
+
+
+class Discriminator(nn.Module):
+    """Rows to one number each: for every width Linear and ReLU, then Linear to 1.
+
+    Args:
+        dim: Width of the rows.
+        widths: Widths of the hidden layers.
+    """
+
+    def __init__(self, dim: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip([dim, *widths], widths, strict=False):
+            layers += [nn.Linear(before, after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits or scores, shape (m,)."""
+        out: Tensor = self.layers(x)
+        return out.squeeze(1)
+
+    def fixed(self, x: Tensor) -> Tensor:
+        """The same, with a gradient in ``x`` and none in the parameters."""
+        out: Tensor = functional_call(self, {name: value.detach() for name, value in self.named_parameters()}, (x,))
         return out
 
 

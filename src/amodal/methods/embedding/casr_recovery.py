@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amodal.data import Dataset, Observations
-from amodal.errors import MethodError, MissingModality, UsageError, nearest
+from amodal.errors import MethodError, UsageError
 from amodal.methods.embedding.casr_imagining import ImaginationStage, Imaginer, Sources
 from amodal.methods.embedding.casr_networks import Adapters, CASRNetwork
 from amodal.methods.embedding.semantics import share_vectors
@@ -231,9 +231,7 @@ class Recovers(FeatureMethod):
             MissingModality: If the model never learned the modality.
             MethodError: If the model has seen no pair of it with another modality.
         """
-        self.require_fitted()
-        if modality not in self.widths_:
-            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
+        self.require_learned(modality)
         if not any(b == modality for _, b in self.imaginer_.banks):
             raise MethodError(
                 f"this model cannot imagine {modality}: it has seen no pair of it with another modality, or was told "

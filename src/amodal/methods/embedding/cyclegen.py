@@ -16,7 +16,7 @@ from amodal.codes import BinaryCodes, Codes, Embeddings
 from amodal.losses import absolute_gap, label_nll, least_squares_discriminator, least_squares_fooling, squared_gap
 from amodal.methods.card import Card
 from amodal.methods.embedding.cyclegen_networks import CycleGenNetwork
-from amodal.methods.embedding.translating import Translating, unscaled
+from amodal.methods.embedding.translating import Translating
 from amodal.methods.networks import FILLS
 from amodal.training import Batch
 
@@ -175,7 +175,7 @@ class CycleGen(Translating):
     def translated(self, x: Tensor, source: str, target: str) -> Tensor:
         """G_ab(x), shape (m, d_b), in the scale of the features of b."""
         network, b = self.network_, self.position(target)
-        return unscaled(network.scale(b), network.decoded(self.output(x, source), b))
+        return network.scale(b).inverse(network.decoded(self.output(x, source), b))
 
     def _encode(self, features: NDArray[np.float32], modality: str) -> Codes:
         found = super()._encode(features, modality)

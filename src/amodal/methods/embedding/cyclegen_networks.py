@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from amodal.methods.embedding.feature_embed import EmbedNetwork
-from amodal.methods.hashing.adversaries import Discriminator
-from amodal.methods.networks import Scale
+from amodal.methods.networks import Discriminator, Scale
 
 __all__ = ["CycleGenNetwork", "SpectralDiscriminator"]
 

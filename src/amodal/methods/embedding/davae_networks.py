@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from amodal.data import Observations
 from amodal.losses import reconstruction
 from amodal.methods.embedding.feature_embed import EmbedNetwork
-from amodal.methods.embedding.translating import unscaled
 from amodal.methods.networks import Scale
 
 __all__ = ["DAVAENetwork", "Decoder"]
@@ -85,7 +84,7 @@ class Decoder(nn.Module):
     def features(self, z: Tensor, scale: Scale) -> Tensor:
         """Expected features as given, shape (m, d)."""
         out: Tensor = self.layers(z)
-        return torch.sigmoid(out) * self.amount if self.bernoulli else unscaled(scale, out)
+        return torch.sigmoid(out) * self.amount if self.bernoulli else scale.inverse(out)
 
 
 class DAVAENetwork(EmbedNetwork):

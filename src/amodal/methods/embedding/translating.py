@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amodal.data import Dataset
-from amodal.errors import MissingModality, nearest
 from amodal.methods.embedding.feature_embed import FeatureEmbed
 from amodal.methods.features import by_blocks, item_means
 from amodal.methods.imputation import Imputation
-from amodal.methods.networks import Scale
 
-__all__ = ["Translating", "unscaled"]
+__all__ = ["Translating"]
 
 
 class Translating(FeatureEmbed):
@@ -42,9 +40,7 @@ class Translating(FeatureEmbed):
             MissingModality: If the model never learned the modality.
             DataError: If a feature is NaN or infinite.
         """
-        self.require_fitted()
-        if modality not in self.widths_:
-            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
+        self.require_learned(modality)
         sources = [name for name in data.names if name in self.widths_ and name != modality]
         absent = ~data.present(modality) if modality in data.names else np.ones(len(data), bool)
         there = np.array([data.present(name) for name in sources], dtype=bool).reshape(len(sources), len(data))
@@ -67,14 +63,3 @@ class Translating(FeatureEmbed):
             return torch.cat([found, trust[:, None]], dim=1).double().numpy()
 
         return by_blocks(made, x)
-
-
-def unscaled(scale: Scale, x: Tensor) -> Tensor:
-    """The features that ``scale`` makes into these: its inverse, where it has one.
-
-    Args:
-        scale: Fitted.
-        x: Shape (m, d). Where features were under a root, what it never gives counts as a root of 0.
-    """
-    x = x * scale.deviation + scale.mean
-    return x.clamp_min(0) ** 2 if scale.root else x

@@ -1,4 +1,4 @@
-"""What adversarial hashing methods share: discriminators that learn beside the encoders they judge.
+"""What adversarial hashing methods share: discriminators learn beside the encoders they judge.
 
 The common loop has one optimiser and one backward pass per batch, so both players step at once. The encoders' term
 runs through ``Discriminator.fixed``, whose parameters get no gradient; the discriminators' own loss sees features that
@@ -7,43 +7,16 @@ are cut off. The two losses have disjoint parameters and are summed; how fast a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from amodal.losses import gradient_penalty
 from amodal.methods.hashing.feature_hash import FeatureHash
+from amodal.methods.networks import Discriminator
 
-__all__ = ["AdversarialHash", "Discriminator", "slope_penalty"]
-
-
-class Discriminator(nn.Module):
-    """Rows to one number each: for every width Linear and ReLU, then Linear to 1.
-
-    Args:
-        dim: Width of the rows.
-        widths: Widths of the hidden layers.
-    """
-
-    def __init__(self, dim: int, widths: Sequence[int]) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for before, after in zip([dim, *widths], widths, strict=False):
-            layers += [nn.Linear(before, after), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits or scores, shape (m,)."""
-        out: Tensor = self.layers(x)
-        return out.squeeze(1)
-
-    def fixed(self, x: Tensor) -> Tensor:
-        """The same, with a gradient in ``x`` and none in the parameters."""
-        out: Tensor = functional_call(self, {name: value.detach() for name, value in self.named_parameters()}, (x,))
-        return out
+__all__ = ["AdversarialHash", "slope_penalty"]
 
 
 class AdversarialHash(FeatureHash):

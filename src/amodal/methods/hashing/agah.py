@@ -13,9 +13,9 @@ from torch.optim import Adamax, Optimizer
 
 from amodal.losses import kernel, share_label, triplet_loss, wasserstein_gap
 from amodal.methods.card import Card
-from amodal.methods.hashing.adversaries import AdversarialHash, Discriminator, slope_penalty
+from amodal.methods.hashing.adversaries import AdversarialHash, slope_penalty
 from amodal.methods.hashing.feature_hash import HashNetwork, Memory, signs
-from amodal.methods.networks import FILLS
+from amodal.methods.networks import FILLS, Discriminator
 from amodal.training import Batch, Batches
 
 __all__ = ["AGAH", "next_class_codes"]

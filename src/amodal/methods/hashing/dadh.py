@@ -14,9 +14,9 @@ from amodal.data import Dataset
 from amodal.losses import discriminator_loss, fooling_loss, graded_relevance, kernel, share_label, triplet_loss
 from amodal.methods.card import Card
 from amodal.methods.deep import Standardise
-from amodal.methods.hashing.adversaries import AdversarialHash, Discriminator, slope_penalty
+from amodal.methods.hashing.adversaries import AdversarialHash, slope_penalty
 from amodal.methods.hashing.feature_hash import HashNetwork, signs
-from amodal.methods.networks import FILLS
+from amodal.methods.networks import FILLS, Discriminator
 from amodal.training import Batch, Batches
 
 __all__ = ["DADH", "label_projection"]

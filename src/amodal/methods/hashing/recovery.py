@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amodal.data import Dataset, Observations
-from amodal.errors import MethodError, MissingModality, nearest
+from amodal.errors import MethodError
 from amodal.methods.deep import NetworkMethod
 from amodal.methods.imputation import Imputation
 
@@ -277,7 +277,5 @@ class Imagines(NetworkMethod):
             MissingModality: If the model never learned the modality.
             MethodError: If the model has seen no pair of it with another modality.
         """
-        self.require_fitted()
-        if modality not in self.widths_:
-            raise MissingModality(nearest(modality, self.widths_, what="modality") + " The model never learned it.")
+        self.require_learned(modality)
         return self.recovery_.impute(data, modality, what, use)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from amodal.data import Dataset
 from amodal.losses import discriminator_loss, fooling_loss, pair_likelihood, share_label
 from amodal.methods.card import Card
-from amodal.methods.hashing.adversaries import AdversarialHash, Discriminator
+from amodal.methods.hashing.adversaries import AdversarialHash
 from amodal.methods.hashing.feature_hash import HashNetwork, signs
-from amodal.methods.networks import FILLS
+from amodal.methods.networks import FILLS, Discriminator
 from amodal.training import Batch, Batches
 
 __all__ = ["SSAH"]

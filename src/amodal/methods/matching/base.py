@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from amodal.data import Dataset, Observations
-from amodal.errors import MethodError, MissingModality, ShapeError, UsageError, nearest
+from amodal.errors import MethodError, ShapeError, UsageError
 from amodal.losses.matching import Reduction, matching_hinge
 from amodal.methods.deep import DeepMethod
 from amodal.methods.matching.blocks import Pair, Side, compact, real_parts
@@ -428,10 +428,8 @@ class Matcher(DeepMethod):
         return list(self.widths_).index(modality)
 
     def _positions(self, modalities: tuple[str, str]) -> tuple[int, int]:
-        self.require_fitted()
         for name in modalities:
-            if name not in self.widths_:
-                raise MissingModality(nearest(name, self.widths_, what="modality") + " The model never learned it.")
+            self.require_learned(name)
         if modalities[0] == modalities[1]:
             raise UsageError(f'a matcher compares two modalities; both are "{modalities[0]}".')
         return self._position(modalities[0]), self._position(modalities[1])
