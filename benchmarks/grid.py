@@ -249,6 +249,7 @@ def main() -> None:
         lines = {(*place(row), row["seed"]) for row in committed()} if chosen.missing else set()
         for part in chosen.parts or PARTS:
             runs = [run for run in runs_of(part) if run.method in chosen.methods and not known(run, lines)]
+            runs.sort(key=lambda run: run.seed)  # a table of few seeds is better than half a table
             for number, _ in enumerate(run_grid(runs, data, chosen.out, workers=chosen.workers), 1):
                 print(f"{part}: {number} of {len(runs)}", flush=True)
     collect(chosen.out)
