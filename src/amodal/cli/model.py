@@ -351,7 +351,9 @@ def _explained(shop: Retriever, asked: str, content: str, matches: list[Match]) 
         raise UsageError("--explain shows how words and a picture meet: search by --text or --image.")
     # without a matcher, explain says what is missing
     able = [match for match in matches if match.score is not None or shop.reranker is None]
-    return [shop.explain(match.item, **{asked: content}) for match in able]
+    query: dict[str, Any] = {asked: content}
+    # what of the query was cut, the search has said
+    return [shop.explain(match.item, problems=[], **query) for match in able]
 
 
 def _query(text: str | None, image: Path | None, id: str | None, by: str | None) -> tuple[str, str]:
