@@ -169,6 +169,15 @@ def test_pages_of_the_client_are_the_whole_answer(monkeypatch):
     assert [call["k"] for call in calls] == [1000, 1000, 1000, 300]
 
 
+def test_notes_of_an_answer_are_warnings_of_the_client():
+    page = {"matches": [], "next": None, "notes": ["the text of the query has 28 parts more than fit."]}
+    client = Client("http://nowhere")
+    answer = httpx.MockTransport(lambda _: httpx.Response(200, json=page))
+    client._http = httpx.Client(base_url="http://nowhere", transport=answer)
+    with pytest.warns(UserWarning, match="28 parts more"):
+        assert client.search(text="a red circle " * 20) == []
+
+
 def test_nobody_there_and_no_address():
     with pytest.raises(UsageError, match="address"):
         Client("localhost")
