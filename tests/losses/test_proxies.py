@@ -64,3 +64,10 @@ def test_no_samples_is_zero():
     loss = proxy_anchor(similarity, torch.zeros(0, 3))
     loss.backward()
     assert loss.item() == 0
+
+
+def test_a_weight_of_two_is_the_sample_twice():
+    similarity, positives = torch.rand(4, 3) - 0.5, torch.eye(3)[[0, 1, 1, 2]]
+    found = proxy_anchor(similarity, positives, scale=4.0, weights=torch.tensor([1.0, 2.0, 1.0, 1.0]))
+    twice = [0, 1, 1, 2, 3]
+    assert found.item() == pytest.approx(proxy_anchor(similarity[twice], positives[twice], scale=4.0).item())

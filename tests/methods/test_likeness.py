@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from amodal.losses import label_nll
-from amodal.methods.likeness import PENALTIES, Judge, believed, judged, learned_likeness
+from amodal.methods.likeness import PENALTIES, Judge, _Sums, believed, judged, learned_likeness, squared
 
 
 def test_like_items_are_judged_by_machines_that_have_not_seen_them():
@@ -87,3 +87,23 @@ def test_rows_that_lie_nearly_on_each_other_are_solved():
     machine, unseen = learned_likeness(x, labels, fold, torch.arange(300), single=True)
     assert torch.isfinite(machine(x)).all()
     assert (unseen.argmax(dim=1) == labels.argmax(dim=1)).all()
+
+
+def test_a_weight_of_two_is_the_row_twice():
+    torch.manual_seed(0)
+    x, labels, fold = torch.randn(40, 3), torch.eye(4)[torch.randint(4, (40,))], torch.arange(40) % 4
+    weights, anchors = torch.where(torch.arange(40) < 8, 2.0, 1.0), torch.arange(20)
+    twice = torch.cat([torch.arange(40), torch.arange(8)])
+    sums = [
+        _Sums.of(k, labels[rows].double(), w)
+        for k, rows, w in (
+            (torch.exp(-squared(x, x[anchors])).double(), torch.arange(40), weights[:, None].double()),
+            (torch.exp(-squared(x[twice], x[anchors])).double(), twice, torch.ones(48, 1).double()),
+        )
+    ]
+    torch.testing.assert_close(sums[0].solved(anchors, 0.1), sums[1].solved(anchors, 0.1))
+    rest = [s.without(f == 1) for s, f in zip(sums, (fold, fold[twice]), strict=True)]
+    torch.testing.assert_close(rest[0].solved(anchors, 0.1), rest[1].solved(anchors, 0.1))
+    said = torch.randn(40, 4)
+    found = believed([said], labels, single=True, weights=weights / weights.mean())
+    torch.testing.assert_close(found.weights, believed([said[twice]], labels[twice], single=True).weights)

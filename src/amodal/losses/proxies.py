@@ -9,11 +9,18 @@ from torch import Tensor
 __all__ = ["proxy_anchor"]
 
 
-def proxy_anchor(similarity: Tensor, positives: Tensor, *, scale: float = 32.0, margin: float = 0.1) -> Tensor:
+def proxy_anchor(
+    similarity: Tensor,
+    positives: Tensor,
+    *,
+    scale: float = 32.0,
+    margin: float = 0.1,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Proxies as anchors: each pulls its samples and pushes all others.
 
-        1/|C+| sum_{k in C+} log(1 + sum_{i: positives_ik} exp(-scale (similarity_ik - margin)))
-        + 1/c  sum_k         log(1 + sum_{i: not positives_ik} exp(scale (similarity_ik + margin)))
+        1/|C+| sum_{k in C+} log(1 + sum_{i: positives_ik} w_i exp(-scale (similarity_ik - margin)))
+        + 1/c  sum_k         log(1 + sum_{i: not positives_ik} w_i exp(scale (similarity_ik + margin)))
 
     where C+ are the classes that have a sample in the batch. A sample with several classes belongs to each.
 
@@ -22,6 +29,7 @@ def proxy_anchor(similarity: Tensor, positives: Tensor, *, scale: float = 32.0, 
         positives: 1 where the sample is of the class, else 0, shape (m, c), float or bool.
         scale: Sharpness; the larger, the more the hardest sample of a proxy counts.
         margin: What is wanted beyond 0: a positive cosine above it, a negative one below minus it.
+        weights: w > 0, shape (m,); ones by default.
 
     Returns:
         Scalar, in nats; 0 without samples. Rises as ``scale`` times the worst violation.
@@ -39,8 +47,9 @@ def proxy_anchor(similarity: Tensor, positives: Tensor, *, scale: float = 32.0, 
         return similarity.sum()
     positives = positives.bool()
     similarity = similarity.float() if similarity.dtype != torch.float64 else similarity
-    pull = _softplus_of_sum(-scale * (similarity - margin), positives)
-    push = _softplus_of_sum(scale * (similarity + margin), ~positives)
+    extra = similarity.new_zeros(()) if weights is None else weights.to(similarity.dtype).log()[:, None]
+    pull = _softplus_of_sum(extra - scale * (similarity - margin), positives)
+    push = _softplus_of_sum(extra + scale * (similarity + margin), ~positives)
     return pull.sum() / positives.any(dim=0).sum().clamp_min(1) + push.mean()
 
 

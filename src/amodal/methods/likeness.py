@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,11 +53,11 @@ def squared(x: Tensor, anchors: Tensor) -> Tensor:
 
 
 def learned_likeness(
-    x: Tensor, labels: Tensor, fold: Tensor, anchors: Tensor, *, single: bool
+    x: Tensor, labels: Tensor, fold: Tensor, anchors: Tensor, *, single: bool, weights: Tensor | None = None
 ) -> tuple[Likeness, Tensor]:
     """Ridge regression of labels on likeness to anchors; width and penalty are those under which labels are likeliest.
 
-        min_b  sum_i |l_i - mean label - k(x_i) b|^2 + penalty <b, k(anchors) b>
+        min_b  sum_i w_i |l_i - mean label - k(x_i) b|^2 + penalty <b, k(anchors) b>
 
     They are chosen on one fold by machines that learn from the rest. Then each row is judged by a machine that has not
     learned from its fold, and at last all rows are learned from.
@@ -68,22 +68,24 @@ def learned_likeness(
         fold: Of each row, shape (n,).
         anchors: Which rows are anchors, shape (A,).
         single: Whether every item has exactly one class.
+        weights: w, shape (n,), mean 1; ones by default.
 
     Returns:
         The machine, and the scores of its rows by machines that have not seen them, shape (n, c).
     """
     machine = Likeness(x[anchors].clone(), labels.shape[1])
-    machine.mean.copy_(labels.mean(dim=0))
+    w = torch.ones(len(x)) if weights is None else weights
+    machine.mean.copy_((w[:, None] * labels).mean(dim=0))
     # distances in single precision would leave likenesses that are no positive definite matrix
     target, apart = (labels - machine.mean).double(), squared(x.double(), machine.anchors.double())
     folds, least = [fold == k for k in torch.unique(fold)], torch.inf
     for width in WIDTHS:
         spread = width * float(apart.mean()) or 1.0
-        sums = _Sums.of(torch.exp(-apart / spread), target)
+        sums = _Sums.of(torch.exp(-apart / spread), target, w.double()[:, None])
         rest = sums.without(folds[0])
         for penalty in PENALTIES:
             scores = sums.k[folds[0]] @ rest.solved(anchors, penalty) + machine.mean
-            loss = believed([scores], labels[folds[0]], single=single).loss
+            loss = believed([scores], labels[folds[0]], single=single, weights=w[folds[0]]).loss
             if loss < least:
                 least, best, chosen = loss, sums, penalty
                 machine.width.fill_(spread)
@@ -96,21 +98,22 @@ def learned_likeness(
 
 @dataclass
 class _Sums:
-    """What ridge regression needs to know of its rows: likeness k (n, A), targets (n, c), k^T k and k^T target."""
+    """What ridge regression needs: likeness k (n, A), targets (n, c), weights w (n, 1), k^T w k and k^T w target."""
 
     k: Tensor
     target: Tensor
+    weights: Tensor
     gram: Tensor
     sum: Tensor
 
     @classmethod
-    def of(cls, k: Tensor, target: Tensor) -> _Sums:
-        return cls(k, target, k.T @ k, k.T @ target)
+    def of(cls, k: Tensor, target: Tensor, weights: Tensor) -> _Sums:
+        return cls(k, target, weights, k.T @ (weights * k), k.T @ (weights * target))
 
     def without(self, some: Tensor) -> _Sums:
         """The same without some rows in the sums."""
-        k, target = self.k[some], self.target[some]
-        return _Sums(self.k, self.target, self.gram - k.T @ k, self.sum - k.T @ target)
+        own = _Sums.of(self.k[some], self.target[some], self.weights[some])
+        return replace(self, gram=self.gram - own.gram, sum=self.sum - own.sum)
 
     def solved(self, anchors: Tensor, penalty: float) -> Tensor:
         """The coefficients b, shape (A, c)."""
@@ -138,27 +141,26 @@ class Belief:
         return said + self.offsets.to(said.device)
 
 
-def believed(voices: list[Tensor], labels: Tensor, *, single: bool) -> Belief:
-    """Weights w and offsets d under which labels are likeliest: min nll(sum_v w_v s_v + d, l), with a little |d|^2.
+def believed(voices: list[Tensor], labels: Tensor, *, single: bool, weights: Tensor | None = None) -> Belief:
+    """Factors and offsets d under which labels are likeliest: min nll(sum_v factor_v s_v + d, l), with a little |d|^2.
 
     Args:
         voices: Scores s_v of rows by something that has not learned from them, each (n, c).
         labels: Multi-hot, shape (n, c); of no rows, everybody is believed as they speak.
         single: Whether every item has exactly one class; then d is 0.
+        weights: Of the rows' likelihoods, shape (n,), mean 1; ones by default.
     """
     if not len(labels):
         return Belief(torch.ones(len(voices)), torch.zeros(labels.shape[1]))
     scores, target = [voice.double() for voice in voices], labels.double()
-    weights = torch.ones(len(scores), dtype=torch.double, requires_grad=True)
+    factors = torch.ones(len(scores), dtype=torch.double, requires_grad=True)
     offsets = torch.zeros(labels.shape[1], dtype=torch.double, requires_grad=not single)
-    free = [weights] if single else [weights, offsets]
+    free = [factors] if single else [factors, offsets]
     descent = torch.optim.LBFGS(free, max_iter=30, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        value = (
-            label_nll(Belief(weights, offsets).scores(*scores), target, single=single).mean()
-            + 1e-3 * (offsets**2).mean()
-        )
+        each = label_nll(Belief(factors, offsets).scores(*scores), target, single=single)
+        value = (each if weights is None else weights * each).mean() + 1e-3 * (offsets**2).mean()
         for free_one, slope in zip(free, torch.autograd.grad(value, free), strict=True):
             free_one.grad = slope
         return value
@@ -166,7 +168,7 @@ def believed(voices: list[Tensor], labels: Tensor, *, single: bool) -> Belief:
     with torch.enable_grad():
         descent.step(loss)  # type: ignore[no-untyped-call]
         found = float(loss().detach())
-    return Belief(weights.detach().float(), offsets.detach().float(), found)
+    return Belief(factors.detach().float(), offsets.detach().float(), found)
 
 
 @dataclass
@@ -215,7 +217,14 @@ class Judge:
 
 
 def judged(
-    evidence: Tensor, x: Tensor, labels: Tensor, fold: Tensor, anchors: Tensor, *, single: bool
+    evidence: Tensor,
+    x: Tensor,
+    labels: Tensor,
+    fold: Tensor,
+    anchors: Tensor,
+    *,
+    single: bool,
+    weights: Tensor | None = None,
 ) -> tuple[Judge, Tensor]:
     """Who is believed of the classes of one modality, by labelled rows that neither members nor machine learned from.
 
@@ -226,13 +235,14 @@ def judged(
         fold: Which of the members has not seen a row, shape (n,).
         anchors: Rows that stand for like items, shape (A,); none of them, and like items are not asked.
         single: Whether every item has exactly one class.
+        weights: How much each row counts, shape (n,), mean 1; all alike by default.
 
     Returns:
         The judge, and its scores of these rows by what has not seen them, shape (n, c).
     """
-    alone = believed([evidence], labels, single=single)
+    alone = believed([evidence], labels, single=single, weights=weights)
     if not len(anchors):
         return Judge(alone), alone.scores(evidence)
-    machine, unseen = learned_likeness(x, labels, fold, anchors, single=single)
-    both = believed([evidence, unseen], labels, single=single)
+    machine, unseen = learned_likeness(x, labels, fold, anchors, single=single, weights=weights)
+    both = believed([evidence, unseen], labels, single=single, weights=weights)
     return Judge(alone, both, machine), both.scores(evidence, unseen)

@@ -293,6 +293,8 @@ def test_what_environments_given_shift_is_erased():
         method.network_.erase[0](torch.from_numpy((x + step).astype(np.float32))) for step in (0 * shift[0], shift[0])
     ]
     assert (moved[0] - moved[1]).norm() < 0.5 * np.linalg.norm(shift[0]) * len(x) ** 0.5
+    assert method.balance_.std() > 0.5  # rows that break the rule teach more
+    assert blind.balance_.eq(1).all()
     with pytest.raises(UsageError, match='"cue"'):
         get("ciim").create(**QUICK, environment="cues").fit(train)
 

@@ -1,10 +1,21 @@
 """Cues: shifts against their truth, guesses against a plant, and nothing erased where nothing was planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
-from amodal.methods.embedding.cues import Erasure, environment_shifts, guessed_environments
+from amodal.data import Labels, Observations, toy
+from amodal.methods.embedding.cues import (
+    HEAVIEST,
+    Erasure,
+    balance,
+    environment_shifts,
+    guessed_environments,
+    mean_by_item,
+)
 
 
 def planted(strength, rate=0.9, n=600, dim=30, classes=4, content=0.6, seed=0):
@@ -48,3 +59,45 @@ def test_erasure_changes_nothing_until_fitted_and_keeps_what_is_orthogonal():
     assert erase(x)[:, 1].abs().max() == 0
     assert torch.equal(erase(x)[:, [0, 2, 3, 4]], x[:, [0, 2, 3, 4]])
     assert erase(erase(x)).numpy() == pytest.approx(erase(x).numpy())
+
+
+def test_balanced_rows_say_nothing_of_the_class_by_their_environment():
+    random = np.random.default_rng(0)
+    label = random.integers(4, size=500)
+    group = np.where(random.random(500) < 0.7, label, random.integers(4, size=500))
+    y, groups = np.eye(4)[label], np.eye(4)[group]
+    weights = balance(sparse.csr_matrix(y), sparse.csr_matrix(groups))
+    together = y.T @ (weights[:, None] * groups) / 500
+    np.testing.assert_allclose(together, np.outer(y.mean(axis=0), groups.mean(axis=0)), atol=1e-12)
+
+
+def test_weights_of_several_labels_are_means_over_classes():
+    random = np.random.default_rng(1)
+    y, groups = random.random((60, 3)) < 0.5, np.eye(2)[random.integers(2, size=60)]
+    y[:, 0] |= ~y.any(axis=1)
+    slow = np.array([
+        np.mean([y[:, k].sum() * groups[:, e].sum() / (y[:, k] * groups[:, e]).sum() for k in np.flatnonzero(row)])
+        for row, e in zip(y, groups.argmax(axis=1), strict=True)
+    ])  # fmt: skip
+    found = balance(sparse.csr_matrix(y), sparse.csr_matrix(groups))
+    np.testing.assert_allclose(found, slow / slow.mean())
+
+
+def test_rows_of_which_nothing_is_known_weigh_one_and_none_weighs_all():
+    y, groups = np.eye(2)[[0, 0, 1, 1]], np.array([[1, 0], [0, 1], [0, 0], [0, 0]])
+    y[1] = 0
+    assert balance(sparse.csr_matrix(y), sparse.csr_matrix(groups)).tolist() == [1, 1, 1, 1]
+    label, group = np.repeat([0, 1, 1], [1999, 1, 2000]), np.repeat([0, 0, 1], [1999, 1, 2000])
+    weights = balance(sparse.csr_matrix(np.eye(2)[label]), sparse.csr_matrix(np.eye(2)[group]))
+    assert weights[1999] == HEAVIEST
+
+
+def test_guesses_of_many_rows_in_blocks_are_what_the_data_say(monkeypatch):
+    x, y, cue, _ = planted(8.0, n=2000)
+    data = replace(toy(2000), labels=Labels.from_multihot(y), attributes={"cue": cue.argmax(axis=1).astype(str)})
+    data = data.with_tables({"image": Observations(x.astype(np.float32), np.arange(2000))})
+    monkeypatch.setattr("amodal.methods.embedding.cues.MOST", 600)
+    guessed, given = (Erasure(30, 4).fit(data, "image", lambda x: x, how, 0) for how in (None, "cue"))
+    assert guessed.std() > 0.5
+    assert np.corrcoef(guessed, given)[0, 1] > 0.95
+    assert torch.equal(mean_by_item(data, {"image": given}), torch.from_numpy(given / given.mean()).float())

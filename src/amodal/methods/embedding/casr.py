@@ -17,6 +17,7 @@ from amodal.methods.embedding.casr_alignment import Sides, alignment, plain_risk
 from amodal.methods.embedding.casr_environments import assigned, patterns, slopes
 from amodal.methods.embedding.casr_networks import CASRNetwork, Rows
 from amodal.methods.embedding.casr_recovery import Recovers
+from amodal.methods.embedding.cues import mean_by_item
 from amodal.methods.embedding.semantics import TERMS
 from amodal.methods.embedding.transport import confident, transport_plan
 from amodal.methods.networks import FILLS
@@ -74,8 +75,8 @@ class CASR(Recovers):
         eca: Whether there are environments and penalties; else one attention and none.
         env: Environments: "learned", "pattern" (who lacks what), or "none".
         environments: How many are learned.
-        erase: Whether ``eca`` also takes cues out of the features: what lies along their shifts by environment within
-            the classes, see ``cues``.
+        erase: Whether ``eca`` also takes cues out of the features, what lies along their shifts by environment within
+            the classes, and lets rows teach as much as makes classes and environments independent, see ``cues``.
         environment: Attribute of the training items that names the environments of these shifts; None to guess them.
         refresh: Epochs between new environments, and between new guesses of labels.
         env_passes: Steps in which rows move between environments.
@@ -121,8 +122,8 @@ class CASR(Recovers):
             "no SupCon by default (contrast=0): on validation parts it brings nothing, and takes much on one set",
             "five cross-fitted members in the place of one network, as CICH has them",
             "beside the members a kernel machine speaks of the classes",
-            "with environments, cues that shift features within the classes are erased, since invariance of attention "
-            "alone does not find them",
+            "with environments, cues that shift features within the classes are erased and rows weighed by P(class) "
+            "P(environment) / P(both), since invariance of attention alone does not find cues",
             "adapters have a hidden layer, one scale for all features and a root where none is negative",
             "no environments by default (eca=False): without cues they brought nothing to an earlier form",
             "priors begin as the means of the classes and are learned: given ones would know the names of the classes",
@@ -236,12 +237,14 @@ class CASR(Recovers):
         """Scales, shares of the classes, folds, and the environments that are given."""
         assert data.labels is not None  # noqa: S101 - checked by fit
         network, known = self.network_, data.labels.known & (data.labels.per_row > 0)
+        balance = {}
         for k, name in enumerate(data.names):
             self._adapters(k).standardise.fit(_apart(data[name]))
             if self.eca and self.erase:
                 # nothing is erased until it is fitted
                 scaled = partial(self._scaled, k=k)
-                self._adapters(k).erase.fit(data, name, scaled, self.environment, self.seed)
+                balance[name] = self._adapters(k).erase.fit(data, name, scaled, self.environment, self.seed)
+        self.balance_ = mean_by_item(data, balance)
         network.single.fill_(data.labels.single)
         shares = torch.from_numpy(np.asarray(data.labels.matrix[known].mean(axis=0)).ravel()).float()
         if not network.single:
@@ -299,9 +302,9 @@ class CASR(Recovers):
             guess[rows[torch.from_numpy(items)], torch.from_numpy(classes)] = 1.0
 
     def _learns(self, index: Tensor) -> Tensor:
-        """Which member learns from each training row, shape (m, K), float."""
-        fold = self.fold_.to(index.device)[index]
-        return (fold[:, None] != torch.arange(self.members, device=index.device)).float()
+        """How much each member learns from each training row, shape (m, K); 0 where it must not."""
+        fold, balance = self.fold_.to(index.device)[index], self.balance_.to(index.device)[index]
+        return (fold[:, None] != torch.arange(self.members, device=index.device)) * balance[:, None]
 
     def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """L and its terms for a batch; see the class."""

@@ -35,6 +35,7 @@ class Recovers(FeatureMethod):
         imaginer_: What imagines missing sides.
         judges_: By modality, who says what of the classes.
         fold_: Fold of each training row, which one member has not learned from; only where it was fitted.
+        balance_: Weight of each training row, see ``cues.balance``; only where it was fitted.
     """
 
     embedding: str
@@ -56,6 +57,7 @@ class Recovers(FeatureMethod):
     imaginer_: Imaginer
     judges_: dict[str, Judge]
     fold_: Tensor
+    balance_: Tensor
 
     def _blocks(self, batches: Batches, device: torch.device) -> Iterator[Batch]:
         """All training rows, in their order; the networks are at rest."""
@@ -108,13 +110,14 @@ class Recovers(FeatureMethod):
         rows = np.sort(random.permutation(np.flatnonzero(known[table.item]))[: self.memory])
         x, items = torch.from_numpy(table.read(rows)), torch.from_numpy(table.item[rows])
         target, fold = torch.from_numpy(data.labels.dense(table.item[rows])), self.fold_[items]
-        single = bool(self.network_.single)
+        single, weights = bool(self.network_.single), self.balance_[items]
         # before members are averaged, since each is too sure by itself
         self.network_.temperature[k] = 1.0
-        self.network_.temperature[k] = believed([self._unseen(x, fold, k)], target, single=single).weights[0]
+        belief = believed([self._unseen(x, fold, k)], target, single=single, weights=weights)
+        self.network_.temperature[k] = belief.weights[0]
         evidence = self._unseen(x, fold, k)
         chosen = torch.from_numpy(random.permutation(len(rows))[: self.anchors if self.likeness else 0])
-        judge, _ = judged(evidence, self._scaled(x, k), target, fold, chosen, single=single)
+        judge, _ = judged(evidence, self._scaled(x, k), target, fold, chosen, single=single, weights=weights)
         return judge
 
     def _unseen(self, x: Tensor, fold: Tensor, k: int) -> Tensor:

@@ -20,6 +20,7 @@ from amodal.losses import factorisation, hardest_triplet, kernel, label_nll, pro
 from amodal.methods.card import Card
 from amodal.methods.embedding.ciim_networks import CIIMNetwork, Statistics, reversed_gradient, swapped
 from amodal.methods.embedding.class_embed import EMBEDDINGS, ClassEmbed
+from amodal.methods.embedding.cues import mean_by_item
 from amodal.methods.networks import FILLS
 from amodal.training import Batch
 
@@ -40,11 +41,13 @@ class Side:
         z: Latent features, shape (b_m, e).
         known: Which rows have labels, bool, shape (b_m,).
         labels: Of those rows, multi-hot, shape (k_m, c).
+        weights: How much each of them teaches, shape (k_m,).
     """
 
     z: Tensor
     known: Tensor
     labels: Tensor
+    weights: Tensor
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -83,7 +86,8 @@ class CIIM(ClassEmbed):
     ("semantic"). Slopes and offsets of the classes learn from the likelihood of the labels, and nothing else does.
 
     With ``erase``, what lies along the shifts of the features by environment within the classes is taken out before
-    learning (see ``cues``): environments are those that training items name, or guessed ones, if a guess is certain.
+    learning, and each row teaches as much as makes classes and environments independent, as a weight in PA and in the
+    calibration (see ``cues``): environments are those that training items name, or guessed ones, if a guess is certain.
 
     Args:
         dim: Width e of the common space.
@@ -99,7 +103,7 @@ class CIIM(ClassEmbed):
         swap: The intervention: latent features with the statistics of another modality.
         mask: The mask, its parts and their bias.
         reconstruction: Latent features read out of the causal part.
-        erase: Cues erased.
+        erase: Cues erased, and rows weighed.
         environment: Attribute that names the environment of a training item, such as a source or a background; None to
             guess.
         hybrid_proxies: "free" parameters, or the direction of the "mean" of P^m over modalities.
@@ -148,8 +152,8 @@ class CIIM(ClassEmbed):
             "the masker learns beside the rest on each batch, in place of a second step",
             "scale 8; Proxy-Anchor: 32, which was worse on validation items (wikipedia .21 for .25, "
             "sketches .877 for .890; one seed, embedding='feature')",
-            "cues are erased by environments within classes, given or guessed: the swap between modalities changes "
-            "nothing that a cue of all modalities could be known by",
+            "cues are erased and rows weighed by environments within classes, given or guessed: the swap between "
+            "modalities changes nothing that a cue of all modalities could be known by",
             "class probabilities are calibrated, with a slope and an offset for each class, which items with several "
             "labels need most",
             "embeddings of the class probabilities of the causal part; its direction with embedding='feature'",
@@ -174,6 +178,7 @@ class CIIM(ClassEmbed):
     }
 
     network_: CIIMNetwork
+    balance_: Tensor
 
     def __init__(
         self,
@@ -265,9 +270,12 @@ class CIIM(ClassEmbed):
         """Also the cues to take out, and how rare each class is where items have several."""
         super().prepare(data)
         assert data.labels is not None  # noqa: S101 - checked by fit
+        balance = {}
         if self.erase:
             for name, encoder, erase in zip(data.names, self.network_.encoder, self.network_.erase, strict=True):
-                erase.fit(data, name, encoder.standardise, self.environment, self.seed)  # type: ignore[operator]
+                scale = encoder.standardise
+                balance[name] = erase.fit(data, name, scale, self.environment, self.seed)  # type: ignore[operator]
+        self.balance_ = mean_by_item(data, balance)
         if not self.network_.single:
             share = torch.from_numpy(data.labels.dense(np.flatnonzero(data.labels.known)).mean(axis=0))
             self.network_.offset.data.copy_(torch.logit(share.clamp(1e-4, 1 - 1e-4)))
@@ -321,26 +329,28 @@ class CIIM(ClassEmbed):
         if epoch < WARMUP:
             z = z.detach()
         known = batch.known[batch.rows[modality]]
-        return Side(z, known, batch.labels[batch.rows[modality][known]])
+        rows = batch.rows[modality][known]
+        return Side(z, known, batch.labels[rows], self.balance_.to(z.device)[batch.index[rows]])
 
-    def _anchored(self, z: Tensor, proxies: Tensor, labels: Tensor) -> Tensor:
-        return proxy_anchor(kernel(z, proxies), labels, scale=self.scale, margin=self.margin)
+    def _anchored(self, z: Tensor, proxies: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        return proxy_anchor(kernel(z, proxies), labels, scale=self.scale, margin=self.margin, weights=weights)
 
     def _interactive(self, sides: list[Side]) -> dict[str, Tensor]:
         """Samples with proxies, and with samples."""
         network, losses = self.network_, {}
         z = [side.z[side.known] for side in sides]
-        every, labels = torch.cat(z), torch.cat([side.labels for side in sides])
+        every, (labels, weights) = torch.cat(z), _taught(sides)
         zero = every.new_zeros(())
         if self.single:
-            terms = [self._anchored(z[k], network.proxies[k], side.labels) for k, side in enumerate(sides)]
+            own = enumerate(sides)
+            terms = [self._anchored(z[k], network.proxies[k], side.labels, side.weights) for k, side in own]
             losses["single"] = sum(terms, zero)
         if self.cross:
             ways = permutations(range(len(sides)), 2)
-            terms = [self._anchored(z[a], network.proxies[b], sides[a].labels) for a, b in ways]
+            terms = [self._anchored(z[a], network.proxies[b], sides[a].labels, sides[a].weights) for a, b in ways]
             losses["cross"] = sum(terms, zero)
         if self.hybrid:
-            losses["hybrid"] = self._anchored(every, network.hybrid, labels)
+            losses["hybrid"] = self._anchored(every, network.hybrid, labels, weights)
         if self.samples:
             losses["samples"] = hardest_triplet(1 - kernel(every, every), share_label(labels, labels), MARGIN)
         return losses
@@ -349,19 +359,20 @@ class CIIM(ClassEmbed):
         """What the mask keeps and leaves out: for encoders and proxies, for the masker, and for the modality."""
         network = self.network_
         z, mask = torch.cat([side.z for side in sides]), torch.cat(masks)
-        known, labels = torch.cat([side.known for side in sides]), torch.cat([side.labels for side in sides])
+        known = torch.cat([side.known for side in sides])
+        labels, weights = _taught(sides)
         modality = torch.repeat_interleave(
             torch.arange(len(sides), device=z.device), torch.tensor([len(side.z) for side in sides], device=z.device)
         )
         causal, other = mask.detach() * z, (1 - mask.detach()) * z
         kept, left = mask * z.detach(), (1 - mask) * z.detach()
         parts = (
-            self._anchored(causal[known], network.hybrid, labels),
-            self._anchored(other[known], network.rest, labels),
+            self._anchored(causal[known], network.hybrid, labels, weights),
+            self._anchored(other[known], network.rest, labels, weights),
         )
         masker = (
-            self._anchored(kept[known], network.hybrid.detach(), labels),
-            self._anchored(left[known], network.rest.detach(), labels),
+            self._anchored(kept[known], network.hybrid.detach(), labels, weights),
+            self._anchored(left[known], network.rest.detach(), labels, weights),
         )
         of_causal, of_other = network.judges
         bias = F.cross_entropy(of_causal(reversed_gradient(causal)), modality)
@@ -375,9 +386,9 @@ class CIIM(ClassEmbed):
         """Likelihood of the labels; teaches slopes and offsets of the classes and nothing else."""
         network = self.network_
         z = torch.cat([(side.z * gate)[side.known] for side, gate in zip(sides, gates, strict=True)]).detach()
-        labels = torch.cat([side.labels for side in sides])
+        labels, weights = _taught(sides)
         scores = network.scores(kernel(z, network.hybrid.detach()))
-        return label_nll(scores, labels, single=bool(network.single)).sum() / max(len(labels), 1)
+        return (weights * label_nll(scores, labels, single=bool(network.single))).sum() / max(len(labels), 1)
 
     def _reconstruction(self, sides: list[Side], gates: list[Tensor], partners: dict[int, int]) -> Tensor:
         """Latent features from the causal part, as the own modality and as another would have them."""
@@ -393,6 +404,11 @@ class CIIM(ClassEmbed):
                 read = self.network_.decode(causal[side.known][found], other.fixed)
                 total = total + F.mse_loss(read, target)
         return total
+
+
+def _taught(sides: list[Side]) -> tuple[Tensor, Tensor]:
+    """Labels of the labelled rows of all modalities, and how much each teaches."""
+    return torch.cat([side.labels for side in sides]), torch.cat([side.weights for side in sides])
 
 
 def _partners(sides: list[Side]) -> dict[int, int]:

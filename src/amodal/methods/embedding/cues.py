@@ -1,27 +1,31 @@
-"""Cues that go with a class in the training data only: shifts of the features by environment, and their removal.
+"""Cues that go with a class in the training data only: what they do to features is erased, and rows are weighed.
 
 An environment shifts features: x = a_(class) + d_(environment) + rest. What lies along the shifts tells classes only as
-long as environments go with classes, so it is erased. Environments are an attribute of the training items, or guessed.
+long as environments go with classes, so it is erased; and of what erasure leaves the rows that break the rule teach
+more, those that keep it less. Environments are an attribute of the training items, or guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor, nn
 
 from amodal.data import Dataset
 from amodal.errors import UsageError, nearest
 
-__all__ = ["Erasure", "environment_shifts", "guessed_environments"]
+__all__ = ["Erasure", "balance", "environment_shifts", "guessed_environments", "mean_by_item"]
 
-#: Most rows that shifts are measured on.
+#: Rows that shifts are measured on, and that environments are guessed of, at a time.
 MOST = 4096
 #: Strengths of ridge regression to choose from by leave-one-out error, relative to the mean square of all rows.
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+#: No row teaches more than this many times the mean, so that none decides by itself.
+HEAVIEST = 20.0
 #: A guess counts if it agrees with more than this share of labels, and features tell this share of the rest of it.
 AGREES, CERTAIN = 0.5, 0.4
 
@@ -47,7 +51,7 @@ class Erasure(nn.Module):
 
     def fit(
         self, data: Dataset, modality: str, scale: Callable[[Tensor], Tensor], environment: str | None, seed: int
-    ) -> None:
+    ) -> Array:
         """Measure the shifts of one modality.
 
         Args:
@@ -57,30 +61,77 @@ class Erasure(nn.Module):
             environment: Attribute that names the environment of an item ("" if unknown), or None to guess.
             seed: Of the rows that are looked at.
 
+        Returns:
+            How much each of its observations should teach: ``balance``, shape (m,).
+
         Raises:
             UsageError: If the data have no such attribute.
         """
         assert data.labels is not None  # noqa: S101 - checked by fit
-        if environment is not None and environment not in data.attributes:
-            raise UsageError(nearest(environment, data.attributes, what="attribute of the data"))
         table, labels = data[modality], data.labels
         rows = np.flatnonzero((labels.known & (labels.per_row > 0))[table.item])
-        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
-        items = table.item[rows]
-        with torch.no_grad():
-            x = scale(torch.from_numpy(table.read(rows))).double().numpy()
-        y = labels.dense(items).astype(np.float64)
-        groups = guessed_environments(x, y) if environment is None else _one_hot(data.attributes[environment][items])
+        rows = np.random.default_rng(seed).permutation(rows)
+        blocks = [np.sort(rows[start : start + MOST]) for start in range(0, len(rows), MOST)]
+
+        def learned_from(block: NDArray[np.int64]) -> tuple[Array, Array]:
+            with torch.no_grad():
+                x = scale(torch.from_numpy(table.read(block))).double().numpy()
+            return x, labels.dense(table.item[block]).astype(np.float64)
+
+        if environment is None:
+            groups = _guesses(blocks, learned_from, len(table), len(labels.names))
+        else:
+            groups = _named(data, environment)[table.item]
         self.directions.zero_()
-        if groups is not None:
-            shifts = environment_shifts(x, y, groups)
+        if groups.nnz:
+            x, y = learned_from(blocks[0])
+            shifts = environment_shifts(x, y, groups[blocks[0]].toarray())
             _, lengths, axes = np.linalg.svd(shifts - shifts.mean(axis=0), full_matrices=False)
             kept = axes[lengths > 1e-6 * max(lengths[0], 1e-12)][: min(len(self.directions), len(shifts) - 1)]
             self.directions[: len(kept)] = torch.from_numpy(kept).float()
+        return balance(labels.matrix[table.item].multiply(labels.known[table.item, None]).tocsr(), groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape of ``x``."""
         return x - (x @ self.directions.T) @ self.directions
+
+
+def balance(y: sparse.csr_matrix, groups: sparse.csr_matrix) -> Array:
+    """Weights under which classes do not go with environments: mean of P(k) P(e) / P(k, e) over a row's own classes k.
+
+    Args:
+        y: Labels, multi-hot, shape (n, c).
+        groups: Environments e, one-hot or empty where unknown, shape (n, K).
+
+    Returns:
+        Shape (n,), mean 1 but for those cut to ``HEAVIEST``; rows without class or environment weigh 1.
+
+    Example:
+        >>> y, groups = np.eye(2)[[0, 0, 0, 1, 1, 1]], np.eye(2)[[0, 0, 1, 0, 1, 1]]
+        >>> balance(sparse.csr_matrix(y), sparse.csr_matrix(groups)).tolist()
+        [0.75, 0.75, 1.5, 1.5, 0.75, 0.75]
+    """
+    told = np.flatnonzero((np.diff(y.indptr) > 0) & (np.diff(groups.indptr) > 0))
+    y, groups, weights = y[told].astype(np.float64), groups[told].astype(np.float64), np.ones(y.shape[0])
+    if len(told):
+        together = (y.T @ groups).tocoo()
+        by_class, by_group = (np.asarray(some.sum(axis=0)).ravel() for some in (y, groups))
+        expected = by_class[together.row] * by_group[together.col]
+        ratio = sparse.csr_matrix((expected / together.data, (together.row, together.col)), together.shape)
+        each = np.asarray((y @ ratio).multiply(groups).sum(axis=1)).ravel() / np.asarray(y.sum(axis=1)).ravel()
+        weights[told] = np.minimum(each / each.mean(), HEAVIEST)
+    return weights
+
+
+def mean_by_item(data: Dataset, each: Mapping[str, Array]) -> Tensor:
+    """Weights of the items, mean 1, from those of their observations in every modality; shape (n,), float."""
+    if not each:
+        return torch.ones(len(data))
+    items = np.concatenate([data[name].item for name in each])
+    total = np.bincount(items, np.concatenate(list(each.values())), len(data))
+    counts = np.bincount(items, minlength=len(data))
+    weights = np.divide(total, counts, out=np.ones(len(data)), where=counts > 0)
+    return torch.from_numpy(weights / weights.mean()).float()
 
 
 def environment_shifts(x: Array, y: Array, groups: Array) -> Array:
@@ -145,6 +196,31 @@ def _left_out(x: Array, y: Array) -> Array:
     return found[1]
 
 
-def _one_hot(names: NDArray[np.str_]) -> Array:
-    known = np.unique(names[names != ""])
-    return np.asarray(names[:, None] == known[None, :], dtype=np.float64)
+def _guesses(
+    blocks: list[NDArray[np.int64]],
+    learned_from: Callable[[NDArray[np.int64]], tuple[Array, Array]],
+    count: int,
+    classes: int,
+) -> sparse.csr_matrix:
+    """Guessed environments of all rows, shape (count, classes); empty where there is nothing to guess."""
+    rows, looks = [], []
+    for block in blocks:
+        found = guessed_environments(*learned_from(block))
+        if found is None:
+            break
+        rows.append(block)
+        looks.append(found.argmax(axis=1))
+    if len(rows) < len(blocks) or not blocks:
+        return sparse.csr_matrix((count, classes))
+    at, look = np.concatenate(rows), np.concatenate(looks)
+    return sparse.csr_matrix((np.ones(len(at)), (at, look)), (count, classes))
+
+
+def _named(data: Dataset, environment: str) -> sparse.csr_matrix:
+    """Environments as an attribute names them, shape (n, K)."""
+    if environment not in data.attributes:
+        raise UsageError(nearest(environment, data.attributes, what="attribute of the data"))
+    names = data.attributes[environment]
+    rows = np.flatnonzero(names != "")
+    found, number = np.unique(names[rows], return_inverse=True)
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, number)), (len(names), max(len(found), 1)))
