@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from amodal.errors import ShapeError, UsageError
-from amodal.methods import get
+from amodal.methods import get, load, save
 from amodal.methods.matching import sgraf
 from amodal.methods.matching.blocks import Pair, Side
-from amodal.methods.matching.sgraf import Filtration, Reasoning, Whole
+from amodal.methods.matching.sgraf import SGRAF, Filtration, Reasoning, Whole
 from tests.methods.matching.blocks import block, fragments, side
 from tests.methods.matching.planted import planted
 from tests.oracles import matching as oracle
@@ -149,6 +149,22 @@ def test_both_is_the_mean_of_two_networks():
         alone.network_ = torch.nn.ModuleList([network])
         halves.append(alone.score(*parts, modalities=("image", "text")))
     np.testing.assert_allclose(together, np.mean(halves, axis=0), atol=1e-6)
+
+
+def test_two_that_learned_apart_become_one(tmp_path):
+    data, shape = planted(40), {"width": 8, "similarity": 6, "epochs": 1, "batch_size": 20}
+    saf, sgr, small = (
+        get("sgraf")(**shape | own).fit(data)
+        for own in ({"modules": "saf"}, {"modules": "sgr", "rate": 1e-3, "seed": 4}, {"modules": "sgr", "width": 4})
+    )
+    parts, names = [data[name].read() for name in ("image", "text")], ("image", "text")
+    apart = [model.score(*parts, modalities=names) for model in (saf, sgr)]
+    both = load(save(SGRAF.of(saf, sgr), tmp_path / "both"))
+    np.testing.assert_allclose(both.score(*parts, modalities=names), np.mean(apart, axis=0), atol=1e-6)
+    with pytest.raises(UsageError, match="differ in width"):
+        SGRAF.of(saf, small)
+    with pytest.raises(UsageError, match='modules="saf"'):
+        SGRAF.of(sgr, saf)
 
 
 @pytest.mark.parametrize("options", [{"modules": "sag"}, {"norm": "lawyer"}])

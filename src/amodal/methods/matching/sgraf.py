@@ -21,6 +21,8 @@ from amodal.methods.matching.scorer import Attention, Change, Scorer
 __all__ = ["SGRAF", "Filtration", "Norm", "Reasoning", "Whole", "alignment_scorer"]
 
 Norm = Literal["layer", "batch"]
+#: Arguments of SGRAF that say what its networks look like.
+SHAPE = ("width", "embedding", "gru", "norm", "regions", "similarity", "steps", "sharpness")
 
 
 class Whole(nn.Module):
@@ -233,7 +235,8 @@ class SGRAF(Matcher):
             'LayerNorm in the branch of the regions, for any number of them; norm="batch" is the released one',
             "batch norm of the gate sees the words of the pairs that carry a gradient, partners and hardest negatives, "
             "at once; released: those of all pairs, caption by caption",
-            "both networks learn in one run, from the same batches; their gradients are clipped together",
+            "both networks learn in one run, from the same batches, their gradients clipped together; SGRAF.of takes "
+            "two that learned apart",
             "parts are centred and divided by one number, measured on training parts, before the projection",
             "the mean over 15 negatives in the first epoch, and in every batch whose hardest negatives would cost more "
             "than scores that are all alike, where these would end; the preset paper has the hardest always",
@@ -280,6 +283,33 @@ class SGRAF(Matcher):
         self.margin, self.reduction, self.warm_up = margin, reduction, warm_up
         self.width, self.embedding, self.gru, self.dropout = width, embedding, gru, dropout
         self.epochs, self.batch_size, self.rate, self.seed = epochs, batch_size, rate, seed
+
+    @classmethod
+    def of(cls, saf: SGRAF, sgr: SGRAF) -> SGRAF:
+        """Both modules from two fitted models that were trained apart, as the paper does; nothing is learned anew.
+
+        Args:
+            saf: With ``modules="saf"``; arguments of the whole that only concern training are its own.
+            sgr: With ``modules="sgr"``, of the same widths, learned from the same modalities.
+
+        Raises:
+            UsageError: If they do not belong together; names what differs.
+            MethodError: If one is not fitted.
+        """
+        for model, modules in ((saf, "saf"), (sgr, "sgr")):
+            model.require_fitted()
+            if model.modules != modules:
+                raise UsageError(f'SGRAF.of takes a model with modules="saf" and one with "sgr"; got {model.modules}.')
+        facts = [
+            {**{name: model.params()[name] for name in SHAPE}, "modalities": model.widths_} for model in (saf, sgr)
+        ]
+        differing = [name for name, value in facts[0].items() if facts[1][name] != value]
+        if differing:
+            raise UsageError(f"the two models differ in {', '.join(differing)}: fit them with the same.")
+        both = cls(**{**saf.params(), "modules": "both"})
+        both.widths_, both.parts_, both.classes_ = dict(saf.widths_), saf.parts_, saf.classes_
+        both.restore(saf.state() | {f"1{name[1:]}": value for name, value in sgr.state().items()})
+        return both
 
     def scorers(self) -> list[Scorer]:
         """One or both modules.
