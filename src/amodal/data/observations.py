@@ -74,8 +74,12 @@ class Observations:
         Args:
             which: Any index of a vector of length m.
         """
-        chosen = self.store[self._rows[which]]
-        return np.asarray(chosen) if self.raw else np.asarray(chosen, dtype=np.float32)
+        chosen = self.stored(which)
+        return chosen if self.raw else np.asarray(chosen, dtype=np.float32)
+
+    def stored(self, which: Any = slice(None)) -> NDArray[Any]:
+        """As ``read``, in the type in which they are stored."""
+        return np.asarray(self.store[self._rows[which]])
 
     def chunks(self, size: int | None = None) -> Any:
         """The observations in order, ``size`` at a time, for passes over data larger than memory.

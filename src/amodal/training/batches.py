@@ -121,8 +121,9 @@ class Batches:
             counts = self.counts[name][index]
             here = np.flatnonzero(counts)
             chosen = self.first[name][index[here]] + (pick[here] * counts[here]).astype(np.int64)
-            content = self.data[name].read(self.order[name][chosen])
-            x[name] = self.front[name](content.tolist()) if name in self.front else torch.from_numpy(content)
+            content = self.data[name].stored(self.order[name][chosen])
+            # torch widens half precision several times as fast as numpy
+            x[name] = self.front[name](content.tolist()) if name in self.front else torch.from_numpy(content).float()
             rows[name] = torch.from_numpy(here)
         labels = self.data.labels
         dense = np.zeros((len(index), 0), np.float32) if labels is None else labels.dense(index)

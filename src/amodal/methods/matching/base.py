@@ -168,7 +168,14 @@ class Matcher(DeepMethod):
         return {"loss": found.loss, "partners": found.partners.mean(), "others": found.others}
 
     def contest(
-        self, scorer: Scorer, pair: Pair, items: Tensor, epoch: int, measure: Measure, margin: float
+        self,
+        scorer: Scorer,
+        pair: Pair,
+        items: Tensor,
+        epoch: int,
+        measure: Measure,
+        margin: float,
+        seen: Tensor | None = None,
     ) -> Contest:
         """The hinge of a block: with the hardest negatives, or their mean where these would do harm.
 
@@ -185,9 +192,10 @@ class Matcher(DeepMethod):
             epoch: From 0.
             measure: What partners should have more of, from a block of p x q pairs to shape (p, q).
             margin: How much more.
+            seen: What a look at all pairs gave, shape (b, b), if somebody has looked.
         """
         if epoch >= self.warm_up:
-            seen = glance(scorer, pair, measure)
+            seen = glance(scorer, pair, measure) if seen is None else seen
             cost = matching_hinge(seen, items, margin, reduction="mean")
             if not self.warm_up or cost.item() <= 2 * margin:
                 return hardest(pair, seen, items, measure, margin, reduction=self.reduction)

@@ -13,7 +13,7 @@ from amodal.losses.matching import Reduction, pair_contrast, preference
 from amodal.methods.card import Card
 from amodal.methods.matching.base import Matcher
 from amodal.methods.matching.blocks import Direction, Pair
-from amodal.methods.matching.contest import Contest, Measure, blocks
+from amodal.methods.matching.contest import Contest, Measure, blocks, glance
 from amodal.methods.matching.interventions import Intervention, check_intervention, intervene
 from amodal.methods.matching.scan import CrossAttention
 from amodal.methods.matching.scorer import Scorer
@@ -209,12 +209,17 @@ class CausMatch(Matcher):
 
     def objective(self, scorer: Scorer, pair: Pair, items: Tensor, epoch: int) -> dict[str, Tensor]:
         """The loss of the base, and what the intervention adds; means of S_pp, S_pq and S'_pp are logged beside it."""
-        base = self.contest(scorer, pair, items, epoch, scorer, self.margin)
-        logged = {"base": base.loss, "partners": base.partners.mean(), "others": base.others}
-        if self.counterfactual == "none" or not (self.effect_weight or self.preference_weight):
-            return {"loss": base.loss, **logged}
+        alone = self.counterfactual == "none" or not (self.effect_weight or self.preference_weight)
         generator = self._generator(items, epoch)
-        effect = self._effect(scorer, pair, items, epoch, lambda block: self._lost(scorer, block, generator))
+        seen: tuple[Tensor | None, Tensor | None] = (None, None)
+        if not alone and self.form == "hinge" and epoch >= self.warm_up:  # one look finds the rivals of both
+            both = glance(scorer, pair, lambda block: torch.stack(self._both(scorer, block, generator)))
+            seen = both[0], both[0] - both[1]
+        base = self.contest(scorer, pair, items, epoch, scorer, self.margin, seen[0])
+        logged = {"base": base.loss, "partners": base.partners.mean(), "others": base.others}
+        if alone:
+            return {"loss": base.loss, **logged}
+        effect = self._effect(scorer, pair, items, epoch, lambda block: self._lost(scorer, block, generator), seen[1])
         preferred = preference(effect.partners, torch.zeros_like(effect.partners), self.tau_preference)
         preferred = preferred * (len(items) if self.reduction == "sum" else 1)
         rise = min((epoch + 1) / (self.ramp + 1), 1.0)
@@ -222,16 +227,18 @@ class CausMatch(Matcher):
         logged["partners_counterfactual"] = logged["partners"] - effect.partners.mean()
         return {"loss": loss, "effect": effect.loss, "preference": preferred, **logged}
 
-    def _effect(self, scorer: Scorer, pair: Pair, items: Tensor, epoch: int, measure: Measure) -> Contest:
+    def _effect(
+        self, scorer: Scorer, pair: Pair, items: Tensor, epoch: int, measure: Measure, seen: Tensor | None
+    ) -> Contest:
         """How the effect of partners does among that of all pairs."""
         if self.form == "hinge":
-            return self.contest(scorer, pair, items, epoch, measure, self.effect_margin)
+            return self.contest(scorer, pair, items, epoch, measure, self.effect_margin, seen)
         return blocks(
             pair, items, measure, lambda x, y: len(x) * pair_contrast(x, y, self.tau), reduction=self.reduction
         )
 
-    def _lost(self, scorer: Scorer, pair: Pair, generator: torch.Generator) -> Tensor:
-        """What scores lose under another attention; the cosines of fragments are the same."""
+    def _both(self, scorer: Scorer, pair: Pair, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Scores under the learned attention and under another; the cosines of fragments are the same."""
         kind, training = self.counterfactual, scorer.training
         change = (lambda beta, real: intervene(kind, beta, real, generator)) if self.gate else None
         scorer.eval()  # batch norm of the gate by its running statistics; a scorer has no dropout
@@ -239,7 +246,12 @@ class CausMatch(Matcher):
         scores = scorer.judge(pair, attention)
         other = scorer.judge(pair, scorer.instead(kind, pair, attention, generator), change)
         scorer.train(training)
-        return scores - (other.detach() if self.stop_cf else other)
+        return scores, other.detach() if self.stop_cf else other
+
+    def _lost(self, scorer: Scorer, pair: Pair, generator: torch.Generator) -> Tensor:
+        """What scores lose under another attention."""
+        scores, other = self._both(scorer, pair, generator)
+        return scores - other
 
     def _generator(self, items: Tensor, epoch: int) -> torch.Generator:
         """Chance of its own, so that dropout falls as in the base: a function of seed, epoch and batch."""

@@ -45,22 +45,28 @@ def glance(scorer: Scorer, pair: Pair, measure: Measure) -> Tensor:
     Args:
         scorer: Whose measure it is; its statistics stay as they are.
         pair: The block.
-        measure: What is asked.
+        measure: What is asked; or several things at once, shape (..., p, q).
 
     Returns:
-        Shape (b, b).
+        Shape (..., b, b).
     """
     training = scorer.training
     scorer.eval()
     regions, words = Held(pair.regions), Held(pair.words)
     width = pair.regions.values.shape[-1]
     rows, columns = tile_shape(regions, words, scorer.footprint(regions.mean_count, words.mean_count, width))
-    seen = pair.regions.values.new_zeros(len(regions), len(words))
+    strips = []
     for below, lower in regions.tiles(rows):
-        for beside, upper in words.tiles(columns):
-            seen[below[:, None], beside] = measure(Pair(lower, upper))
+        found = [(beside, measure(Pair(lower, upper))) for beside, upper in words.tiles(columns)]
+        strips.append((below, _in_place(found, dim=-1)))
     scorer.train(training)
-    return seen
+    return _in_place(strips, dim=-2)
+
+
+def _in_place(pieces: list[tuple[Tensor, Tensor]], *, dim: int) -> Tensor:
+    """Pieces side by side, in the order that their numbers give."""
+    order = torch.cat([numbers for numbers, _ in pieces]).argsort()
+    return torch.cat([values for _, values in pieces], dim=dim).index_select(dim, order)
 
 
 def hardest(
