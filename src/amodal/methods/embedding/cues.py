@@ -71,7 +71,7 @@ class Erasure(nn.Module):
         table, labels = data[modality], data.labels
         rows = np.flatnonzero((labels.known & (labels.per_row > 0))[table.item])
         rows = np.random.default_rng(seed).permutation(rows)
-        blocks = [np.sort(rows[start : start + MOST]) for start in range(0, len(rows), MOST)]
+        blocks = [np.sort(some) for some in np.array_split(rows, -(-len(rows) // MOST))] if len(rows) else []
 
         def learned_from(block: NDArray[np.int64]) -> tuple[Array, Array]:
             with torch.no_grad():
@@ -83,7 +83,7 @@ class Erasure(nn.Module):
         else:
             groups = _named(data, environment)[table.item]
         self.directions.zero_()
-        if groups.nnz:
+        if groups.nnz and blocks:
             x, y = learned_from(blocks[0])
             shifts = environment_shifts(x, y, groups[blocks[0]].toarray())
             _, lengths, axes = np.linalg.svd(shifts - shifts.mean(axis=0), full_matrices=False)
