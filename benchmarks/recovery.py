@@ -37,6 +37,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from scipy.stats import ttest_1samp
 
 from amodal.codes import Codes, Embeddings
 from amodal.data import Dataset, pick, read, unalign
@@ -229,7 +230,38 @@ def page(lines: list[dict[str, str]]) -> str:
                 own = [line for line in here if (line["data"], *(line[word] for word in of)) == (name, *row)]
                 cells.append(cell(own, both=part == "imagined"))
             text.append("| " + " | ".join((*row, *cells)) + " |")
-    return "\n".join(text) + "\n"
+    return "\n".join([*text, *comparison(lines)]) + "\n"
+
+
+def comparison(lines: list[dict[str, str]]) -> list[str]:
+    """CASR less each other method at hard, seeds paired, and what each loses from complete to hard."""
+    found = {
+        (line["method"], line["data"], line["setting"], line["seed"]): float(line["mean"])
+        for line in lines
+        if line["part"] == "quality"
+    }
+
+    def differences(one: tuple[str, str], other: tuple[str, str], name: str) -> list[float]:
+        seeds = sorted({key[3] for key in found})
+        pairs = [((one[0], name, one[1], seed), (other[0], name, other[1], seed)) for seed in seeds]
+        return [found[a] - found[b] for a, b in pairs if a in found and b in found]
+
+    def said(values: list[float]) -> str:
+        if len(values) < 2:
+            return "-"
+        p = ttest_1samp(values, 0).pvalue
+        return f"{np.mean(values):+.3f} ± {np.std(values, ddof=1):.3f} ({len(values)}, p {p:.1g})"
+
+    head = ["", "| method | " + " | ".join(SETS) + " |", "| --- " * (len(SETS) + 1) + "|"]
+    text = ["", "## CASR above each at hard, paired over seeds (number, p of a t-test)", *head]
+    for method in [name for name in RIVALS if name != "casr"]:
+        cells = [said(differences(("casr", "hard"), (method, "hard"), name)) for name in SETS]
+        text.append(f"| {method} | " + " | ".join(cells) + " |")
+    text += ["", "## Lost from complete to hard", *head]
+    for method in RIVALS:
+        cells = [said(differences((method, "complete"), (method, "hard"), name)) for name in SETS]
+        text.append(f"| {method} | " + " | ".join(cells) + " |")
+    return text
 
 
 def cell(lines: list[dict[str, str]], *, both: bool) -> str:
