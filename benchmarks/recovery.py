@@ -35,6 +35,10 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from scipy.stats import ttest_1samp
@@ -264,6 +268,37 @@ def comparison(lines: list[dict[str, str]]) -> list[str]:
     return text
 
 
+def curve(lines: list[dict[str, str]], path: Path) -> None:
+    """Draw mAP against the share of items that lack a side, mean and sd over seeds, beside gaps on one side only."""
+    places = {"complete": 0.0, **{rate: float(rate.removeprefix("pdr-")) for rate in RATES}, "hard": 0.9}
+    sided = {side: {"complete": 0.0} for side in ("image", "text")}
+    for setting in ONE_SIDED:
+        _, _, side, _, kept = setting.split("-")
+        sided[side][setting] = 1 - int(kept) / 100
+    figure, axes = plt.subplots(1, len(SETS), figsize=(4 * len(SETS), 3.2), layout="constrained")
+    shown = {"items that lack a side": ("-", places)}
+    shown |= {f"items without {side}": (style, sided[side]) for side, style in (("image", "--"), ("text", ":"))}
+    for axis, name in zip(axes, SETS, strict=True):
+        for method, colour in (("casr", "C0"), ("label_regression", "C1")):
+            for what, (style, settings) in shown.items():
+                of = [line for line in lines if (line["data"], line["method"], line["variant"]) == (name, method, "")]
+                found = {
+                    place: [float(line["mean"]) for line in of if line["setting"] == setting and int(line["seed"]) < 3]
+                    for setting, place in sorted(settings.items(), key=lambda one: one[1])
+                }
+                found = {place: values for place, values in found.items() if values}
+                means = [np.mean(values) for values in found.values()]
+                spread = [np.std(values, ddof=1) if len(values) > 1 else 0.0 for values in found.values()]
+                axis.errorbar(
+                    list(found), means, spread, color=colour, linestyle=style, marker=".", label=f"{method}, {what}"
+                )
+        axis.set(title=name, xlabel="share of the training items", ylim=(0, 1.1 * axis.get_ylim()[1]))
+    axes[0].set_ylabel("mAP, mean of both directions")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.savefig(path)
+    plt.close(figure)
+
+
 def cell(lines: list[dict[str, str]], *, both: bool) -> str:
     if not lines:
         return "-"
@@ -296,7 +331,9 @@ def main() -> None:
             write_down(chosen.out, new)
             for line in new:
                 print(*(line[word] for word in COLUMNS), flush=True)
-    chosen.out.with_suffix(".md").write_text(page(lines_of(chosen.out)))
+    lines = lines_of(chosen.out)
+    chosen.out.with_suffix(".md").write_text(page(lines))
+    curve(lines, chosen.out.with_suffix(".svg"))
 
 
 if __name__ == "__main__":
