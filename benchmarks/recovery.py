@@ -29,7 +29,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import date
 from functools import cache
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +261,18 @@ def comparison(lines: list[dict[str, str]]) -> list[str]:
     for method in [name for name in RIVALS if name != "casr"]:
         cells = [said(differences(("casr", "hard"), (method, "hard"), name)) for name in SETS]
         text.append(f"| {method} | " + " | ".join(cells) + " |")
+    text += ["", "## Imagined embeddings above what the best other filling reaches", *head]
+    for side, way in product(("image", "text"), ("first", "second")):
+        cells = []
+        for name in SETS:
+            values: dict[str, dict[str, float]] = {}
+            for line in lines:
+                kind, _, fill = line["variant"].partition(": ")
+                if (line["part"], line["data"], kind) == ("imagined", name, side):
+                    values.setdefault(line["seed"], {})[fill] = float(line[way])
+            others = ("zero", "mean", "neighbours", "ridge")
+            cells.append(said([v["casr, embedding"] - max(v[fill] for fill in others) for v in values.values()]))
+        text.append(f"| {side} as {'queries' if way == 'first' else 'database entries'} | " + " | ".join(cells) + " |")
     text += ["", "## Lost from complete to hard", *head]
     for method in RIVALS:
         cells = [said(differences((method, "complete"), (method, "hard"), name)) for name in SETS]
@@ -302,11 +314,11 @@ def curve(lines: list[dict[str, str]], path: Path) -> None:
 def cell(lines: list[dict[str, str]], *, both: bool) -> str:
     if not lines:
         return "-"
-    if both:
-        return " / ".join(f"{np.mean([float(line[way]) for line in lines]):.3f}" for way in ("first", "second"))
-    values = np.array([float(line["mean"]) for line in lines])
-    spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{values.mean():.3f}{spread} ({len(values)})"
+    said = []
+    for way in ("first", "second") if both else ("mean",):
+        values = np.array([float(line[way]) for line in lines])
+        said.append(f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""))
+    return f"{' / '.join(said)} ({len(lines)})"
 
 
 def main() -> None:
