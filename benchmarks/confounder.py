@@ -158,7 +158,7 @@ def table(found: list[dict]) -> list[str]:
             lost = [before[s] - turned[s] for s in both]
             without = [before[s] - plain[s] for s in both]
             share = f"{np.mean(lost) / np.mean(without):.2f}" if arm in PAIRS and both else ""
-            p = f"{ttest_rel(lost, without).pvalue:.1g}" if arm in PAIRS and len(both) > 1 else ""
+            p = f"{ttest_rel(lost, without).pvalue:.1g}" if arm in PAIRS and len(both) > 1 and lost != without else ""
             words = [f"{strength:g}", arm, said(list(clean.values())), *cells, said(lost), share, p]
             lines.append("| " + " | ".join(words) + " |")
         lines.append("")
