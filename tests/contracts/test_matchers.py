@@ -22,7 +22,7 @@ EXPECTED = MappingProxyType(
     {
         "causmatch": QUICK,
         "scan": QUICK,
-        "sgraf": {**QUICK, "similarity": 16, "warm_up": 12, "dropout": 0.1},
+        "sgraf": {**QUICK, "similarity": 16, "dropout": 0.1},
     }
 )
 
@@ -221,7 +221,9 @@ def test_resumed_training_equals_an_uninterrupted_one(slug, tmp_path):
 
 
 def test_losses_fall_and_scores_are_logged(slug, tmp_path):
-    make(slug, warm_up=0, reduction="mean").fit(data("complete"), training=Training(folder=tmp_path))
+    make(slug, negatives="hardest", start="random", reduction="mean").fit(
+        data("complete"), training=Training(folder=tmp_path)
+    )
     lines = [json.loads(line)["losses"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert lines[-1]["partners"] > lines[-1]["others"]

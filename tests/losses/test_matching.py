@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amodal.errors import UsageError
 from amodal.losses import matching_hinge, pair_contrast, preference
-from amodal.losses.matching import rival_hinge, rivals
+from amodal.losses.matching import bearable, rival_hinge, rivals
 from tests.oracles import matching as oracle
 
 
@@ -42,6 +42,33 @@ def test_hinge_of_the_rivals_equals_the_loop(reduction, seed, m, margin, repeate
     loss = rival_hinge(scores.diagonal(), found, real, margin, reduction=reduction)
     expected = oracle.hinge(scores.tolist(), items.tolist(), margin, negatives="hardest", reduction=reduction)
     assert loss.item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.integers(0, 6), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_rivals_of_a_rank_equal_the_sorted_negatives(seed, m, rank, repeated):
+    scores, items = draw(seed, m, repeated)
+    beside, below, real = rivals(scores, items, min(rank, m - 1))
+    for p in range(m):
+        others = [q for q in range(m) if items[q] != items[p]]
+        assert bool(real[p]) == (len(others) > min(rank, m - 1))
+        if real[p]:
+            assert scores[p, beside[p]] == sorted((float(scores[p, q]) for q in others), reverse=True)[rank]
+            assert scores[below[p], p] == sorted((float(scores[q, p]) for q in others), reverse=True)[rank]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.floats(0.01, 1), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_the_bearable_rank_is_the_first_that_costs_little(seed, m, margin, repeated):
+    scores, items = draw(seed, m, repeated)
+    fewest = min(sum(bool(items[q] != items[p]) for q in range(m)) for p in range(m))
+    costs, rows = [], torch.arange(m)
+    for rank in range(fewest):
+        beside, below, real = rivals(scores, items, rank)
+        found = torch.stack([scores[rows, beside], scores[below, rows]])
+        costs.append(float(rival_hinge(scores.diagonal(), found, real, margin, reduction="mean")))
+    borne = [rank for rank, cost in enumerate(costs) if cost <= 0.9 * 2 * margin]
+    assert bearable(scores, items, margin) == (borne[0] if borne else max(fewest - 1, 0))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.floats(0.05, 2), st.booleans())

@@ -14,6 +14,7 @@ from amodal.losses.contrastive import supervised_contrastive
 __all__ = [
     "Negatives",
     "Reduction",
+    "bearable",
     "matching_hinge",
     "pair_contrast",
     "preference",
@@ -77,26 +78,58 @@ def matching_hinge(
     return reduced(total, len(scores), reduction)
 
 
-def rivals(scores: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The hardest negative of each pair among the pairs of other items, in its row and in its column.
+def rivals(scores: Tensor, items: Tensor, rank: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """The hardest negative of each pair among the pairs of other items, in its row and in its column; or the next ones.
 
     Args:
         scores: Row p of one modality against row q of the other, shape (b, b); partners on the diagonal.
         items: The item that each row belongs to, integers, shape (b,).
+        rank: 0 for the highest score, 1 for the second, and so on; < b.
 
     Returns:
-        For each pair the column q of the highest scores_pq, the row q of the highest scores_qp, and whether there is
-        any; shape (b,) each.
+        For each pair the column q of the wanted scores_pq, the row q of the wanted scores_qp, and whether there is
+        one; shape (b,) each.
 
     Example:
         >>> import torch
         >>> scores = torch.tensor([[0.9, 0.8, 0.1], [0.2, 0.9, 0.1], [0.0, 0.0, 0.5]])
         >>> [found.tolist() for found in rivals(scores, torch.arange(3))[:2]]
         [[1, 0, 0], [1, 0, 0]]
+        >>> [found.tolist() for found in rivals(scores, torch.arange(3), rank=1)[:2]]
+        [[2, 2, 1], [2, 2, 1]]
     """
     negative = items[:, None] != items[None, :]
     others = scores.detach().masked_fill(~negative, float("-inf"))
-    return others.argmax(dim=1), others.argmax(dim=0), negative.any(dim=1)
+    beside, below = (others.topk(rank + 1, dim=dim).indices.select(dim, rank) for dim in (1, 0))
+    return beside, below, negative.sum(dim=1) > rank
+
+
+def bearable(scores: Tensor, items: Tensor, margin: float, share: float = 0.9) -> int:
+    """The lowest rank whose rivals cost at most a share of what scores that are all alike would.
+
+        min k:  mean_p [margin + r_pk - scores_pp]_+ + [margin + c_pk - scores_pp]_+  <=  share 2 margin
+
+    r_pk and c_pk are the k-th highest negatives of a row and of a column. Where rivals cost more, the quickest way
+    down is to make scores alike, from where no way leads on. The last rank that all pairs have if none is bearable.
+
+    Args:
+        scores: Shape (b, b); partners on the diagonal.
+        items: The item that each row belongs to, integers, shape (b,).
+        margin: By how much a partner should score higher.
+        share: Of the cost of scores that are all alike.
+
+    Example:
+        >>> import torch
+        >>> bearable(torch.tensor([[0.3, 0.1, 0.9], [0.9, 0.3, 0.1], [0.1, 0.9, 0.3]]), torch.arange(3), margin=0.2)
+        1
+    """
+    negative, partner = items[:, None] != items[None, :], scores.detach().diagonal()
+    others = scores.detach().masked_fill(~negative, float("-inf"))
+    fewest = max(int(negative.sum(dim=1).min()), 1)
+    ranked = torch.stack([some.topk(fewest, dim=1).values for some in (others, others.T)])
+    cost = (margin + ranked - partner[:, None]).clamp_min(0).sum(dim=0).mean(dim=0)
+    borne = (cost <= share * 2 * margin).nonzero()
+    return int(borne[0]) if len(borne) else fewest - 1
 
 
 def rival_hinge(

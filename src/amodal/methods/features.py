@@ -10,7 +10,7 @@ from scipy.cluster.vq import kmeans2
 
 from amodal.data import Observations
 
-__all__ = ["CHOICES", "Kernel", "by_blocks", "item_means", "moments"]
+__all__ = ["CHOICES", "Kernel", "by_blocks", "chunk_size", "item_means", "moments"]
 
 Array = NDArray[np.float64]
 
@@ -18,8 +18,16 @@ Array = NDArray[np.float64]
 #: another order, and a code must not depend on what is encoded beside it.
 BLOCK = 16
 
+#: Values that are looked at at once: 32 MiB.
+_AT_ONCE = 2**23
+
 #: How anchors are chosen: observed rows, or centres of k-means.
 CHOICES = ("random", "kmeans")
+
+
+def chunk_size(observations: Observations) -> int:
+    """How many observations are read at once, so that memory stays bounded."""
+    return max(_AT_ONCE // max(int(np.prod(observations.store.shape[1:])), 1), 1)
 
 
 def by_blocks(function: Callable[[Array], Array], features: NDArray[np.floating]) -> Array:

@@ -15,6 +15,7 @@ from amodal.methods.embedding.cues import (
     environment_shifts,
     guessed_environments,
     mean_by_item,
+    resistance_costs,
 )
 
 
@@ -101,3 +102,21 @@ def test_guesses_of_many_rows_in_blocks_are_what_the_data_say(monkeypatch):
     assert guessed.std() > 0.5
     assert np.corrcoef(guessed, given)[0, 1] > 0.95
     assert torch.equal(mean_by_item(data, {"image": given}), torch.from_numpy(given / given.mean()).float())
+
+
+def test_resistance_costs_where_content_decides_and_not_where_cues_do():
+    for strength, content, costs in ((4.0, 0.6, False), (0.5, 4.0, True)):
+        x, y, cue, _ = planted(strength, n=1500, content=content)
+        weights = balance(sparse.csr_matrix(y), sparse.csr_matrix(cue))
+        assert resistance_costs(x, y, cue, weights, 4) == costs
+
+
+def test_held_out_rows_decide_whether_given_environments_are_resisted():
+    for strength, content, resisted in ((4.0, 0.6, True), (0.5, 4.0, False)):
+        x, y, cue, _ = planted(strength, n=1500, content=content)
+        data = replace(toy(1500), labels=Labels.from_multihot(y), attributes={"cue": cue.argmax(axis=1).astype(str)})
+        data = data.with_tables({"image": Observations(x.astype(np.float32), np.arange(1500))})
+        erase = Erasure(30, 4)
+        weights = erase.fit(data, "image", lambda x: x, "cue", 0)
+        assert bool(erase.directions.any()) == resisted
+        assert bool(weights.std() > 0) == resisted

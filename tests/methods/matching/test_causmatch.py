@@ -98,7 +98,7 @@ def test_effect_is_the_score_less_the_counterfactual_one(base, kind):
     """Kinds without chance: over all pairs at once, as the formula has it."""
     pair = square()
     method, scorer, items = ready(
-        pair, base=base, counterfactual=kind, effect_weight=1.0, preference_weight=0.5, ramp=0, warm_up=0
+        pair, base=base, counterfactual=kind, effect_weight=1.0, preference_weight=0.5, ramp=0, negatives="hardest"
     )
     attention = scorer.attend(pair)
     scores = scorer.judge(pair, attention)
@@ -116,7 +116,9 @@ def test_effect_is_the_score_less_the_counterfactual_one(base, kind):
 @pytest.mark.parametrize("kind", ["random", "shuffle", "swap"])
 def test_chance_is_a_function_of_seed_epoch_and_batch(kind):
     def effect(epoch=3, **options):
-        return objective(square(), epoch, base="scan_t2i", counterfactual=kind, warm_up=0, **options)["effect"]
+        return objective(square(), epoch, base="scan_t2i", counterfactual=kind, negatives="hardest", **options)[
+            "effect"
+        ]
 
     assert effect() == effect()
     assert any(effect() != effect(seed=seed) for seed in range(1, 5))
@@ -148,7 +150,7 @@ def test_the_counterfactual_uses_the_same_fragments(monkeypatch):
 
 def test_weights_rise_over_the_ramp():
     def added(epoch):
-        found = objective(square(), epoch=epoch, preference_weight=1.0, warm_up=0)
+        found = objective(square(), epoch=epoch, preference_weight=1.0, negatives="hardest")
         return (found["loss"] - found["base"]) / (found["effect"] + found["preference"])
 
     assert [added(epoch) for epoch in range(4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])

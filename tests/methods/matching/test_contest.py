@@ -6,7 +6,7 @@ import torch
 
 from amodal.losses.matching import matching_hinge
 from amodal.methods.matching.blocks import Couples, Pair
-from amodal.methods.matching.contest import BLOCK, glance, hardest, mean
+from amodal.methods.matching.contest import glance, rivalry
 from amodal.methods.matching.scan import CrossAttention
 from amodal.methods.matching.sgraf import alignment_scorer
 from tests.methods.matching.blocks import block, side
@@ -92,7 +92,7 @@ def test_the_gradient_of_the_hardest_is_that_of_all_pairs(scorer, reduction):
     for one in (pair.regions, pair.words):
         inputs += [one.values.requires_grad_(), one.whole.requires_grad_()]
     whole = matching_hinge(scorer(Pair(pair.regions, pair.words)), items, 0.2, reduction=reduction)
-    found = hardest(pair, glance(scorer, pair, scorer), items, scorer, 0.2, reduction=reduction)
+    found = rivalry(pair, glance(scorer, pair, scorer), items, scorer, 0.2, reduction=reduction)
     torch.testing.assert_close(found.loss, whole)
     gradients = [torch.autograd.grad(loss, inputs, allow_unused=True) for loss in (found.loss, whole)]
     masks = {id(one.values): one.real[..., None] for one in (pair.regions, pair.words)}
@@ -104,17 +104,5 @@ def test_the_gradient_of_the_hardest_is_that_of_all_pairs(scorer, reduction):
 
 def test_items_of_one_batch_that_are_all_the_same_have_no_rivals():
     scorer, pair = scan("t2i").double(), batch(3)
-    found = hardest(pair, glance(scorer, pair, scorer), torch.zeros(3), scorer, 0.2, reduction="sum")
+    found = rivalry(pair, glance(scorer, pair, scorer), torch.zeros(3), scorer, 0.2, reduction="sum")
     assert found.loss == 0
-
-
-def test_the_mean_is_taken_over_some_pairs_at_a_time():
-    scorer, items = scan("t2i").double(), torch.arange(2 * BLOCK)
-    pair = batch(2 * BLOCK)
-    scores = scorer(pair)
-    halves = [matching_hinge(scores[h][:, h], items[h], 0.2, negatives="mean") for h in items.split(BLOCK)]
-    found = mean(pair, items, scorer, 0.2, reduction="sum")
-    torch.testing.assert_close(found.loss, halves[0] + halves[1])
-    torch.testing.assert_close(found.partners, scores.diagonal())
-    averaged = mean(pair, items, scorer, 0.2, reduction="mean")
-    torch.testing.assert_close(averaged.loss, found.loss / (2 * BLOCK))

@@ -2,12 +2,13 @@
 
 An environment shifts features: x = a_(class) + d_(environment) + rest. What lies along the shifts tells classes only as
 long as environments go with classes, so it is erased; and of what erasure leaves the rows that break the rule teach
-more, those that keep it less. Environments are an attribute of the training items, or guessed.
+more, those that keep it less. Environments are an attribute of the training items, or guessed. Both cost something
+where a cue tells little beside the content: with environments that are given, held-out rows decide for each modality.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -18,12 +19,14 @@ from torch import Tensor, nn
 from amodal.data import Dataset
 from amodal.errors import UsageError, nearest
 
-__all__ = ["Erasure", "balance", "environment_shifts", "guessed_environments", "mean_by_item"]
+__all__ = ["Erasure", "balance", "environment_shifts", "guessed_environments", "mean_by_item", "resistance_costs"]
 
 #: Rows that shifts are measured on, and that environments are guessed of, at a time.
 MOST = 4096
 #: Strengths of ridge regression to choose from by leave-one-out error, relative to the mean square of all rows.
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+#: Parts of the rows, each held out once to see whether resistance costs, and how many standard errors it must cost.
+FOLDS, DOUBT = 3, 2.0
 #: No row teaches more than this many times the mean, so that none decides by itself.
 HEAVIEST = 20.0
 #: A guess counts if it agrees with more than this share of labels, and features tell this share of the rest of it.
@@ -83,13 +86,16 @@ class Erasure(nn.Module):
         else:
             groups = _named(data, environment)[table.item]
         self.directions.zero_()
+        weights = balance(labels.matrix[table.item].multiply(labels.known[table.item, None]).tocsr(), groups)
         if groups.nnz and blocks:
             x, y = learned_from(blocks[0])
-            shifts = environment_shifts(x, y, groups[blocks[0]].toarray())
-            _, lengths, axes = np.linalg.svd(shifts - shifts.mean(axis=0), full_matrices=False)
-            kept = axes[lengths > 1e-6 * max(lengths[0], 1e-12)][: min(len(self.directions), len(shifts) - 1)]
+            some, most = groups[blocks[0]].toarray(), len(self.directions)
+            # rows that do not look like their class cannot tell whether to resist looks: guesses are taken as they are
+            if environment is not None and resistance_costs(x, y, some, weights[blocks[0]], most):
+                return np.ones(len(table))
+            kept = _axes_of(environment_shifts(x, y, some), most)
             self.directions[: len(kept)] = torch.from_numpy(kept).float()
-        return balance(labels.matrix[table.item].multiply(labels.known[table.item, None]).tocsr(), groups)
+        return weights
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape of ``x``."""
@@ -149,6 +155,53 @@ def environment_shifts(x: Array, y: Array, groups: Array) -> Array:
     penalty = np.diag(np.r_[np.full(y.shape[1], 1e-3), np.ones(groups.shape[1])])
     shifts: Array = np.linalg.solve(both.T @ both + penalty, both.T @ x)[y.shape[1] :]
     return shifts
+
+
+def resistance_costs(x: Array, y: Array, groups: Array, weights: Array, most: int) -> bool:
+    """Whether held-out rows say clearly that erasing the shifts and weighing rows would do harm.
+
+    The error of ridge regression on rows that neither it nor the shifts were learned from, sum_i w_i |y_i - f(x_i)|^2
+    with the weights of ``balance`` whether f learned with them or not, is what to expect once classes and environments
+    are apart. Resistance costs if its error is higher than that of doing nothing by more than DOUBT standard errors.
+    Each has the strength that it would choose itself: doing nothing, the one with the least error without weights.
+
+    Args:
+        x: Features, shape (n, d).
+        y: Labels, multi-hot, shape (n, c).
+        groups: Environments, one-hot or zeros where unknown, shape (n, K).
+        weights: w, shape (n,).
+        most: Largest number of directions to erase.
+    """
+    fold, ones = np.arange(len(x)) % FOLDS, np.ones(len(x))
+    errors = np.zeros((2, len(STRENGTHS), len(x)))
+    for k in range(FOLDS):
+        held, rest = fold == k, fold != k
+        axes = _axes_of(environment_shifts(x[rest], y[rest], groups[rest]), most)
+        for which, (z, w) in enumerate(((x, ones), (x - (x @ axes.T) @ axes, weights))):
+            for strength, found in enumerate(_ridge(z[rest], y[rest], w[rest], z[held])):
+                errors[which, strength, held] = ((found - y[held]) ** 2).sum(axis=1)
+    plain, resisting = (some[(some @ own).argmin()] for some, own in zip(errors, (ones, weights), strict=True))
+    lost = weights * (resisting - plain)
+    return bool(lost.mean() > DOUBT * lost.std() / np.sqrt(len(lost)))
+
+
+def _axes_of(shifts: Array, most: int) -> Array:
+    """Orthonormal directions in which the shifts differ, the longest first, shape (at most ``most``, d)."""
+    _, lengths, axes = np.linalg.svd(shifts - shifts.mean(axis=0), full_matrices=False)
+    kept: Array = axes[lengths > 1e-6 * max(lengths[0], 1e-12)][: min(most, len(shifts) - 1)]
+    return kept
+
+
+def _ridge(x: Array, y: Array, weights: Array, other: Array) -> Iterator[Array]:
+    """What weighted ridge regression says of other rows, at each of ``STRENGTHS``; shape (m, c)."""
+    middle, mean = (np.average(value, axis=0, weights=weights) for value in (x, y))
+    root = np.sqrt(weights)[:, None]
+    z, target, new = root * (x - middle), root * (y - mean), other - middle
+    wide = z.shape[1] > len(z)
+    values, axes = np.linalg.eigh(z @ z.T if wide else z.T @ z)
+    left, right = (new @ (z.T @ axes), axes.T @ target) if wide else (new @ axes, axes.T @ (z.T @ target))
+    for strength in STRENGTHS:
+        yield left @ (right / (values.clip(0) + strength * values.sum() / len(z) + 1e-12)[:, None]) + mean
 
 
 def guessed_environments(x: Array, y: Array) -> Array | None:

@@ -8,21 +8,20 @@ from functools import partial
 from itertools import combinations
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
 
-from amodal.data import Dataset, Observations
+from amodal.data import Dataset
 from amodal.errors import MethodError
 from amodal.losses import supervised_contrastive
 from amodal.losses.matching import matching_hinge
 from amodal.methods.card import Card
+from amodal.methods.correlated import correlated_maps
 from amodal.methods.matching.blocks import real_parts
-from amodal.methods.matching.encoders import PartScale, chunk_size
+from amodal.methods.matching.encoders import PartScale
 from amodal.methods.networks import FeatureMethod, Scale
 from amodal.methods.pairs import Ranking, mean_rsum
-from amodal.methods.shallow.cca_itq import CCAITQ
 from amodal.metrics import measure
 from amodal.training import Batch
 
@@ -217,27 +216,10 @@ class DualEncoder(FeatureMethod):
     def prepare(self, data: Dataset) -> None:
         """Also the canonical correlations to start at."""
         super().prepare(data)
-        data = self._pooled(data)
-        first = CCAITQ(bits=self.dim, code="real", epsilon=self.ridge).fit(data)
-        for name in self.widths_:
-            centred = first.kernels_[name]
+        vectors = {name: self._head(name).pooled for name in data.names}
+        for name, start in correlated_maps(data, vectors, self.dim, self.ridge).items():
             # of length 1 on average, beside which the correction is to have a say
-            length = np.sqrt(
-                np.mean([((centred(x) @ first.maps_[name]) ** 2).sum(1).mean() for x in data[name].chunks()])
-            )
-            weight = torch.from_numpy(first.maps_[name].T / length)
-            self._head(name).begin(weight.float(), -(weight @ torch.from_numpy(centred.mean)).float())
-
-    def _pooled(self, data: Dataset) -> Dataset:
-        """The items with features as the linear maps take them."""
-        tables = {}
-        for name in data.names:
-            table, head = data[name], self._head(name)
-            size = chunk_size(table) if name in self.parts_ else 8192
-            with torch.inference_mode():
-                rows = [head.pooled(torch.from_numpy(chunk)).numpy() for chunk in table.chunks(size)]
-            tables[name] = Observations(np.concatenate(rows), table.item)
-        return data.with_tables(tables)
+            self._head(name).begin(*start)
 
     def groups(self) -> list[dict[str, Any]]:
         """All parameters at one rate; weights of the correction decay, others do not."""

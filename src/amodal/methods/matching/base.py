@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from amodal.data import Dataset, Observations
-from amodal.errors import MethodError, ShapeError, UsageError
-from amodal.losses.matching import Reduction, matching_hinge
+from amodal.errors import MethodError, ShapeError, UsageError, nearest
+from amodal.losses.matching import Reduction, bearable
+from amodal.methods.correlated import correlated_maps
 from amodal.methods.deep import DeepMethod
+from amodal.methods.features import chunk_size
 from amodal.methods.matching.blocks import Pair, Side, compact, real_parts
-from amodal.methods.matching.contest import Contest, Measure, glance, hardest, mean
-from amodal.methods.matching.encoders import FragmentEncoder, chunk_size
+from amodal.methods.matching.contest import Contest, Measure, glance, rivalry
+from amodal.methods.matching.encoders import FragmentEncoder
 from amodal.methods.matching.explanation import Explanation, explain_pair
 from amodal.methods.matching.parts import check_numbers, check_parts
 from amodal.methods.matching.scorer import MatchNetwork, Scorer
@@ -31,9 +33,13 @@ from amodal.training import Batch
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-__all__ = ["Matcher"]
+__all__ = ["Matcher", "Rivals", "Start"]
 
 Scores = NDArray[np.float32]
+Rivals = Literal["bearable", "hardest"]
+Start = Literal["correlations", "random"]
+#: Regularisation of the correlations to start at, in mean eigenvalues of a covariance; that of the dual encoder.
+RIDGE = 4.0
 
 
 class Matcher(DeepMethod):
@@ -48,8 +54,8 @@ class Matcher(DeepMethod):
     Attributes:
         margin: By how much a partner should score higher.
         reduction: "sum" or "mean" of the loss over a batch.
-        warm_up: Epochs in which the mean over negatives stands for the hardest one, and leave to do so later, see
-            ``contest``; 0 for the hardest always.
+        negatives: "hardest", or "bearable": the hardest that do not make all scores alike, see ``contest``.
+        start: Where projections start: at "correlations" of mean parts, or at "random".
         width: Width of the fragments.
         embedding: Width of word embeddings, or of what is put in front of the GRU.
         gru: Whether features of words are read in order by a bidirectional GRU.
@@ -60,7 +66,8 @@ class Matcher(DeepMethod):
 
     margin: float
     reduction: Reduction
-    warm_up: int
+    negatives: Rivals
+    start: Start
     width: int
     embedding: int
     gru: bool
@@ -89,7 +96,14 @@ class Matcher(DeepMethod):
 
         Raises:
             DataError: Also if an item has no part, or a word number is none.
+            UsageError: If an option is unknown.
         """
+        for option, known, what in (
+            (self.negatives, get_args(Rivals), "choice of negatives"),
+            (self.start, get_args(Start), "start"),
+        ):
+            if option not in known:
+                raise UsageError(nearest(option, known, what=what))
         super().meet(data)
         numbered = [name for name in data.names if self.widths_[name] == 1]
         self.vocabulary_ = dict.fromkeys(numbered, 0)
@@ -128,11 +142,22 @@ class Matcher(DeepMethod):
         )
 
     def prepare(self, data: Dataset) -> None:
-        """Measure the scale of the parts."""
-        for network in self._networks():
-            for name, encoder in zip(data.names, network.encoder, strict=True):
+        """Measure the scale of the parts, and start at their correlations if all of them are features."""
+        networks = [list(zip(data.names, network.encoders, strict=True)) for network in self._networks()]
+        for encoders in networks:
+            for name, encoder in encoders:
                 if name not in self.vocabulary_:
-                    encoder.standardise.fit(data[name])  # type: ignore[union-attr, operator]
+                    encoder.standardise.fit(data[name])
+        if self.start == "random" or self.vocabulary_ or self.gru:
+            return
+        vectors = {name: encoder.pooled for name, encoder in networks[0]}
+        try:
+            maps = correlated_maps(data, vectors, self.width, RIDGE)
+        except MethodError:  # means of parts may have nothing in common where the parts do
+            return
+        for encoders in networks:
+            for name, encoder in encoders:
+                encoder.begin(*maps[name])
 
     def groups(self) -> list[dict[str, Any]]:
         """All parameters at one rate."""
@@ -164,7 +189,7 @@ class Matcher(DeepMethod):
             items: The item of each row, shape (b,).
             epoch: From 0.
         """
-        found = self.contest(scorer, pair, items, epoch, scorer, self.margin)
+        found = self.contest(scorer, pair, items, scorer, self.margin)
         return {"loss": found.loss, "partners": found.partners.mean(), "others": found.others}
 
     def contest(
@@ -172,34 +197,26 @@ class Matcher(DeepMethod):
         scorer: Scorer,
         pair: Pair,
         items: Tensor,
-        epoch: int,
         measure: Measure,
         margin: float,
         seen: Tensor | None = None,
     ) -> Contest:
-        """The hinge of a block: with the hardest negatives, or their mean where these would do harm.
+        """The hinge of a block: with the hardest negatives, or with the hardest that are ``bearable``.
 
-        Scores that are all alike cost 2 margin per pair. Where the hardest negatives cost more, the quickest way down
-        is to make scores alike, from where no way leads on; the mean over negatives has no such trap.
-
-        All pairs are looked at without gradient; of what is found the partners and the hardest negatives are scored
-        again, with one.
+        All pairs are looked at without gradient; of what is found the partners and their rivals are scored again, with
+        one.
 
         Args:
             scorer: Of these two modalities.
             pair: Partners in the same rows, b of them.
             items: The item of each row, shape (b,).
-            epoch: From 0.
             measure: What partners should have more of, from a block of p x q pairs to shape (p, q).
             margin: How much more.
             seen: What a look at all pairs gave, shape (b, b), if somebody has looked.
         """
-        if epoch >= self.warm_up:
-            seen = glance(scorer, pair, measure) if seen is None else seen
-            cost = matching_hinge(seen, items, margin, reduction="mean")
-            if not self.warm_up or cost.item() <= 2 * margin:
-                return hardest(pair, seen, items, measure, margin, reduction=self.reduction)
-        return mean(pair, items, measure, margin, reduction=self.reduction)
+        seen = glance(scorer, pair, measure) if seen is None else seen
+        rank = bearable(seen, items, margin) if self.negatives == "bearable" else 0
+        return rivalry(pair, seen, items, measure, margin, rank=rank, reduction=self.reduction)
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Build the networks anew and fill them; a vocabulary has the length of its table."""

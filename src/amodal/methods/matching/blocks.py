@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -94,6 +94,10 @@ class Side:
         """Inner products of the fragments of each item, shape (m, length, length)."""
         return self.values @ self.values.transpose(1, 2)
 
+    def still(self) -> Side:
+        """The same without gradient."""
+        return Side(self.values.detach(), self.real, None if self.whole is None else self.whole.detach())
+
     def take(self, rows: Tensor) -> Side:
         """Some of the items, cut to the longest of them."""
         real = self.real[rows]
@@ -141,6 +145,10 @@ class Pair:
     def __init__(self, regions: Side, words: Side) -> None:
         self.regions, self.words = regions, words
         self._views: dict[Direction, View] = {}
+
+    def still(self) -> Self:
+        """The same pairs, whose fragments have no gradient."""
+        return type(self)(self.regions.still(), self.words.still())
 
     def facing(self, direction: Direction) -> View:
         """The block as words see regions ("t2i"), or regions words ("i2t"); both from the same cosines."""

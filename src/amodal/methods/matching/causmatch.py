@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from amodal.errors import UsageError, nearest
 from amodal.losses.matching import Reduction, pair_contrast, preference
 from amodal.methods.card import Card
-from amodal.methods.matching.base import Matcher
+from amodal.methods.matching.base import Matcher, Rivals, Start
 from amodal.methods.matching.blocks import Direction, Pair
 from amodal.methods.matching.contest import Contest, Measure, blocks, glance
 from amodal.methods.matching.interventions import Intervention, check_intervention, intervene
@@ -24,6 +24,7 @@ __all__ = ["CausMatch"]
 BASES = ("scan_t2i", "scan_i2t", "scan_both", "saf", "sgr")
 Form = Literal["hinge", "ce"]
 TestScore = Literal["score", "effect"]
+Through = Literal["all", "attention"]
 
 
 class CausMatch(Matcher):
@@ -48,6 +49,7 @@ class CausMatch(Matcher):
         ramp: Epochs in which both weights rise to their value.
         gate: Whether the gate of "saf" is intervened on, too.
         stop_cf: Whether S' is a constant to the gradient.
+        through: What the effect teaches: "attention" alone, with all that is attended to held fast, or "all".
         learn_temperature: Whether lambda_1 of the attention is learned.
         test_score: Whether pairs are ranked by their "score", or by their "effect" against uniform attention.
         pooling: Of a base of SCAN: "mean" or "lse".
@@ -61,8 +63,10 @@ class CausMatch(Matcher):
         regions: Regions of every picture, for ``norm="batch"``.
         margin: By how much a partner should score higher.
         reduction: "sum" or "mean" over a batch, of every term.
-        warm_up: Epochs in which the mean over negatives stands for the hardest one; later it does in a batch where the
-            hardest would cost more than scores that are all alike. 0 for the hardest always.
+        negatives: "hardest" as in the paper, or "bearable": the hardest of the batch that do not cost more than scores
+            that are all alike.
+        start: Where projections start: at canonical "correlations" of mean parts, or at "random"; word numbers and the
+            GRU always start at random.
         width: Width of the fragments.
         embedding: Width of word embeddings, or of what is put in front of the GRU.
         gru: Whether features of words are read in order by a bidirectional GRU; word numbers always are.
@@ -114,7 +118,14 @@ class CausMatch(Matcher):
         "effect_margin": (0.05, 0.1, 0.2),
     }
     presets: ClassVar = {
-        "paper": {"width": 1024, "similarity": 256, "rate": 2e-4, "epochs": 30, "warm_up": 0},
+        "paper": {
+            "width": 1024,
+            "similarity": 256,
+            "rate": 2e-4,
+            "epochs": 30,
+            "negatives": "hardest",
+            "start": "random",
+        },
         "cpu": {"width": 256, "similarity": 64, "rate": 2e-3, "epochs": 8},
     }
 
@@ -131,6 +142,7 @@ class CausMatch(Matcher):
         ramp: int = 2,
         gate: bool = False,
         stop_cf: bool = False,
+        through: Through = "all",
         learn_temperature: bool = False,
         test_score: str = "score",
         pooling: str = "mean",
@@ -144,7 +156,8 @@ class CausMatch(Matcher):
         regions: int = 36,
         margin: float = 0.2,
         reduction: Reduction = "sum",
-        warm_up: int = 1,
+        negatives: Rivals = "bearable",
+        start: Start = "correlations",
         width: int = 256,
         embedding: int = 300,
         gru: bool = False,
@@ -158,11 +171,11 @@ class CausMatch(Matcher):
         self.effect_weight, self.preference_weight = effect_weight, preference_weight
         self.form, self.effect_margin, self.tau, self.tau_preference = form, effect_margin, tau, tau_preference
         self.ramp, self.gate, self.stop_cf, self.learn_temperature = ramp, gate, stop_cf, learn_temperature
-        self.test_score, self.pooling = test_score, pooling
+        self.through, self.test_score, self.pooling = through, test_score, pooling
         self.sharpness_t2i, self.sharpness_i2t = sharpness_t2i, sharpness_i2t
         self.lse_t2i, self.lse_i2t = lse_t2i, lse_i2t
         self.similarity, self.steps, self.norm, self.regions = similarity, steps, norm, regions
-        self.margin, self.reduction, self.warm_up = margin, reduction, warm_up
+        self.margin, self.reduction, self.negatives, self.start = margin, reduction, negatives, start
         self.width, self.embedding, self.gru, self.dropout = width, embedding, gru, dropout
         self.epochs, self.batch_size, self.rate, self.seed = epochs, batch_size, rate, seed
 
@@ -183,6 +196,7 @@ class CausMatch(Matcher):
             (self.base, BASES, "base"),
             (self.form, get_args(Form), "form"),
             (self.test_score, get_args(TestScore), "test_score"),
+            (self.through, get_args(Through), "through"),
         ):
             if name not in known:
                 raise UsageError(nearest(name, known, what=what))
@@ -212,14 +226,14 @@ class CausMatch(Matcher):
         alone = self.counterfactual == "none" or not (self.effect_weight or self.preference_weight)
         generator = self._generator(items, epoch)
         seen: tuple[Tensor | None, Tensor | None] = (None, None)
-        if not alone and self.form == "hinge" and epoch >= self.warm_up:  # one look finds the rivals of both
+        if not alone and self.form == "hinge":  # one look finds the rivals of both
             both = glance(scorer, pair, lambda block: torch.stack(self._both(scorer, block, generator)))
             seen = both[0], both[0] - both[1]
-        base = self.contest(scorer, pair, items, epoch, scorer, self.margin, seen[0])
+        base = self.contest(scorer, pair, items, scorer, self.margin, seen[0])
         logged = {"base": base.loss, "partners": base.partners.mean(), "others": base.others}
         if alone:
             return {"loss": base.loss, **logged}
-        effect = self._effect(scorer, pair, items, epoch, lambda block: self._lost(scorer, block, generator), seen[1])
+        effect = self._effect(scorer, pair, items, lambda block: self._lost(scorer, block, generator), seen[1])
         preferred = preference(effect.partners, torch.zeros_like(effect.partners), self.tau_preference)
         preferred = preferred * (len(items) if self.reduction == "sum" else 1)
         rise = min((epoch + 1) / (self.ramp + 1), 1.0)
@@ -227,12 +241,10 @@ class CausMatch(Matcher):
         logged["partners_counterfactual"] = logged["partners"] - effect.partners.mean()
         return {"loss": loss, "effect": effect.loss, "preference": preferred, **logged}
 
-    def _effect(
-        self, scorer: Scorer, pair: Pair, items: Tensor, epoch: int, measure: Measure, seen: Tensor | None
-    ) -> Contest:
+    def _effect(self, scorer: Scorer, pair: Pair, items: Tensor, measure: Measure, seen: Tensor | None) -> Contest:
         """How the effect of partners does among that of all pairs."""
         if self.form == "hinge":
-            return self.contest(scorer, pair, items, epoch, measure, self.effect_margin, seen)
+            return self.contest(scorer, pair, items, measure, self.effect_margin, seen)
         return blocks(
             pair, items, measure, lambda x, y: len(x) * pair_contrast(x, y, self.tau), reduction=self.reduction
         )
@@ -243,6 +255,8 @@ class CausMatch(Matcher):
         change = (lambda beta, real: intervene(kind, beta, real, generator)) if self.gate else None
         scorer.eval()  # batch norm of the gate by its running statistics; a scorer has no dropout
         attention = scorer.attend(pair)
+        if self.through == "attention":
+            pair = pair.still()
         scores = scorer.judge(pair, attention)
         other = scorer.judge(pair, scorer.instead(kind, pair, attention, generator), change)
         scorer.train(training)

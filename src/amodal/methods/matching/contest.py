@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amodal.losses.matching import Reduction, matching_hinge, reduced, rival_hinge, rivals
+from amodal.losses.matching import Reduction, reduced, rival_hinge, rivals
 from amodal.methods.matching.blocks import Couples, Pair
 from amodal.methods.matching.scorer import Scorer
 from amodal.methods.matching.tiles import Held, tile_shape
 
-__all__ = ["Contest", "Measure", "blocks", "glance", "hardest", "mean"]
+__all__ = ["Contest", "Measure", "blocks", "glance", "rivalry"]
 
 #: What is compared of the pairs of a block, shape (p, q): their score, or its effect.
 Measure = Callable[[Pair], Tensor]
 
-#: Pairs of which the mean over negatives is taken at once: 15 of the others, drawn with the batch.
+#: Pairs that are told apart at once by a loss which needs a gradient of all of them: they and 15 others.
 BLOCK = 16
 
 
@@ -69,10 +69,10 @@ def _in_place(pieces: list[tuple[Tensor, Tensor]], *, dim: int) -> Tensor:
     return torch.cat([values for _, values in pieces], dim=dim).index_select(dim, order)
 
 
-def hardest(
-    pair: Pair, seen: Tensor, items: Tensor, measure: Measure, margin: float, *, reduction: Reduction
+def rivalry(
+    pair: Pair, seen: Tensor, items: Tensor, measure: Measure, margin: float, *, rank: int = 0, reduction: Reduction
 ) -> Contest:
-    """The hinge with the hardest negatives, whose gradient is that of all pairs: nothing else takes part in it.
+    """The hinge with one rival each way, whose gradient is that of all pairs: nothing else takes part in it.
 
     Args:
         pair: Partners in the same rows.
@@ -80,29 +80,15 @@ def hardest(
         items: The item of each row, shape (b,).
         measure: What is asked.
         margin: By how much a partner should score higher.
+        rank: 0 for the hardest negatives, 1 for the second, and so on.
         reduction: "sum" or "mean" over the batch.
     """
     rows = torch.arange(len(seen), device=seen.device)
-    beside, below, real = rivals(seen, items)
+    beside, below, real = rivals(seen, items, rank)
     chosen = torch.cat([rows, rows, below]), torch.cat([rows, beside, rows])
     partners, *found = measure(Couples(pair.regions.take(chosen[0]), pair.words.take(chosen[1])))[0].chunk(3)
     loss = rival_hinge(partners, torch.stack(found), real, margin, reduction=reduction)
     return Contest(loss, partners, _others(seen))
-
-
-def mean(pair: Pair, items: Tensor, measure: Measure, margin: float, *, reduction: Reduction) -> Contest:
-    """The hinge with the mean over negatives, of some pairs at a time.
-
-    Args:
-        pair: Partners in the same rows.
-        items: The item of each row, shape (b,).
-        measure: What is asked.
-        margin: By how much a partner should score higher.
-        reduction: "sum" or "mean" over the batch.
-    """
-    return blocks(
-        pair, items, measure, lambda x, y: matching_hinge(x, y, margin, negatives="mean"), reduction=reduction
-    )
 
 
 def blocks(

@@ -10,17 +10,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from amodal.data import Observations
 from amodal.methods.deep import Standardise
-from amodal.methods.matching.blocks import real_parts
+from amodal.methods.features import chunk_size
+from amodal.methods.matching.blocks import compact, real_parts
 
-__all__ = ["FragmentEncoder", "PartScale", "chunk_size", "linear"]
-
-#: Values of parts that are looked at at once: 32 MiB.
-_AT_ONCE = 2**23
-
-
-def chunk_size(observations: Observations) -> int:
-    """How many observations of parts are read at once, so that memory stays bounded."""
-    return max(_AT_ONCE // max(int(np.prod(observations.store.shape[1:])), 1), 1)
+__all__ = ["FragmentEncoder", "PartScale", "linear"]
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
@@ -92,6 +85,24 @@ class FragmentEncoder(nn.Module):
         self.recurrent = (
             nn.GRU(embedding, width, batch_first=True, bidirectional=True) if vocabulary or recurrent else None
         )
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Mean of the parts as the linear map takes them, shape (m, d), for parts that are features (m, length, d)."""
+        x = compact(x)  # a mean must not depend on how many places are padded, not even by rounding
+        real = real_parts(x)[..., None]
+        mean: Tensor = (self.standardise(x) * real).sum(dim=1) / real.sum(dim=1).clamp_min(1)
+        return mean
+
+    @torch.no_grad()
+    def begin(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the linear map start here: weight (k, d), bias (k,), k <= width, for vectors of mean squared length 1.
+
+        Made as long as what Xavier's weights give, so that the same rate suits both; the other outputs keep those, too
+        small to be heard at first. Were they 0 in both modalities, they would have no gradient.
+        """
+        length = len(self.linear.weight) ** 0.5
+        self.linear.weight.mul_(0.01)[: len(weight)] = length * weight
+        self.linear.bias[: len(bias)] = length * bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Unit fragments, shape (m, length, width), for parts (m, length, d) with padding last."""

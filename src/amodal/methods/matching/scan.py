@@ -11,7 +11,7 @@ from amodal.errors import UsageError, nearest
 from amodal.losses.matching import Reduction
 from amodal.methods.card import Card
 from amodal.methods.matching.attention import agreement
-from amodal.methods.matching.base import Matcher
+from amodal.methods.matching.base import Matcher, Rivals, Start
 from amodal.methods.matching.blocks import Direction, Pair, Side
 from amodal.methods.matching.scorer import Attention, Change, Scorer
 
@@ -86,8 +86,10 @@ class SCAN(Matcher):
         lse_i2t: lambda_2 where regions ask; 20 for COCO in the paper.
         margin: By how much a partner should score higher.
         reduction: "sum" or "mean" of the loss over a batch.
-        warm_up: Epochs in which the mean over negatives stands for the hardest one; later it does in a batch where the
-            hardest would cost more than scores that are all alike. 0 for the hardest always.
+        negatives: "hardest" as in the paper, or "bearable": the hardest of the batch that do not cost more than scores
+            that are all alike.
+        start: Where projections start: at canonical "correlations" of mean parts, or at "random"; word numbers and the
+            GRU always start at random.
         width: Width of the fragments.
         embedding: Width of word embeddings, or of what is put in front of the GRU.
         gru: Whether features of words are read in order by a bidirectional GRU; word numbers always are.
@@ -133,7 +135,14 @@ class SCAN(Matcher):
         "rate": (2e-4, 5e-4, 1e-3),
     }
     presets: ClassVar = {
-        "paper": {"width": 1024, "embedding": 300, "rate": 2e-4, "epochs": 30, "warm_up": 0},
+        "paper": {
+            "width": 1024,
+            "embedding": 300,
+            "rate": 2e-4,
+            "epochs": 30,
+            "negatives": "hardest",
+            "start": "random",
+        },
         "cpu": {"width": 256, "rate": 2e-3, "epochs": 8},
     }
 
@@ -147,7 +156,8 @@ class SCAN(Matcher):
         lse_i2t: float = 5.0,
         margin: float = 0.2,
         reduction: Reduction = "sum",
-        warm_up: int = 1,
+        negatives: Rivals = "bearable",
+        start: Start = "correlations",
         width: int = 256,
         embedding: int = 300,
         gru: bool = False,
@@ -160,7 +170,7 @@ class SCAN(Matcher):
         self.direction, self.pooling = direction, pooling
         self.sharpness_t2i, self.sharpness_i2t = sharpness_t2i, sharpness_i2t
         self.lse_t2i, self.lse_i2t = lse_t2i, lse_i2t
-        self.margin, self.reduction, self.warm_up = margin, reduction, warm_up
+        self.margin, self.reduction, self.negatives, self.start = margin, reduction, negatives, start
         self.width, self.embedding, self.gru, self.dropout = width, embedding, gru, dropout
         self.epochs, self.batch_size, self.rate, self.seed = epochs, batch_size, rate, seed
 

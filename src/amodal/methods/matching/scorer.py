@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from amodal.methods.matching.attention import attend
 from amodal.methods.matching.blocks import Direction, Pair, Side
+from amodal.methods.matching.encoders import FragmentEncoder
 from amodal.methods.matching.interventions import Intervention, intervene, other_asker
 
 __all__ = ["Attention", "MatchNetwork", "Scorer"]
@@ -126,6 +127,11 @@ class MatchNetwork(nn.Module):
     def scorers(self) -> list[Scorer]:
         """The scorers, in the order of pairs of modalities."""
         return list(self.scorer)  # type: ignore[arg-type]
+
+    @property
+    def encoders(self) -> list[FragmentEncoder]:
+        """The encoders, by position of the modality."""
+        return list(self.encoder)  # type: ignore[arg-type]
 
     def side(self, fragments: Tensor, real: Tensor, position: int) -> Side:
         """Items as they are compared.

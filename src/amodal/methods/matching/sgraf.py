@@ -13,7 +13,7 @@ from amodal.errors import ShapeError, UsageError, nearest
 from amodal.losses.matching import Reduction
 from amodal.methods.card import Card
 from amodal.methods.matching.attention import inverse_length
-from amodal.methods.matching.base import Matcher
+from amodal.methods.matching.base import Matcher, Rivals, Start
 from amodal.methods.matching.blocks import Pair
 from amodal.methods.matching.encoders import linear
 from amodal.methods.matching.scorer import Attention, Change, Scorer
@@ -201,8 +201,10 @@ class SGRAF(Matcher):
         regions: Regions of every picture, for ``norm="batch"``.
         margin: By how much a partner should score higher.
         reduction: "sum" or "mean" of the loss over a batch.
-        warm_up: Epochs in which the mean over negatives stands for the hardest one; later it does in a batch where the
-            hardest would cost more than scores that are all alike. 0 for the hardest always.
+        negatives: "hardest" as in the paper, or "bearable": the hardest of the batch that do not cost more than scores
+            that are all alike.
+        start: Where projections start: at canonical "correlations" of mean parts, or at "random"; word numbers and the
+            GRU always start at random.
         width: Width of the fragments.
         embedding: Width of word embeddings, or of what is put in front of the GRU.
         gru: Whether features of words are read in order by a bidirectional GRU; word numbers always are.
@@ -254,7 +256,14 @@ class SGRAF(Matcher):
         "rate": (2e-4, 5e-4, 1e-3),
     }
     presets: ClassVar = {
-        "paper": {"width": 1024, "similarity": 256, "rate": 2e-4, "epochs": 40, "warm_up": 0},
+        "paper": {
+            "width": 1024,
+            "similarity": 256,
+            "rate": 2e-4,
+            "epochs": 40,
+            "negatives": "hardest",
+            "start": "random",
+        },
         "cpu": {"width": 256, "similarity": 64, "rate": 1e-3, "epochs": 8},
     }
 
@@ -268,7 +277,8 @@ class SGRAF(Matcher):
         regions: int = 36,
         margin: float = 0.2,
         reduction: Reduction = "sum",
-        warm_up: int = 1,
+        negatives: Rivals = "bearable",
+        start: Start = "correlations",
         width: int = 256,
         embedding: int = 300,
         gru: bool = False,
@@ -280,7 +290,7 @@ class SGRAF(Matcher):
     ) -> None:
         self.modules, self.sharpness, self.similarity, self.steps = modules, sharpness, similarity, steps
         self.norm, self.regions = norm, regions
-        self.margin, self.reduction, self.warm_up = margin, reduction, warm_up
+        self.margin, self.reduction, self.negatives, self.start = margin, reduction, negatives, start
         self.width, self.embedding, self.gru, self.dropout = width, embedding, gru, dropout
         self.epochs, self.batch_size, self.rate, self.seed = epochs, batch_size, rate, seed
 
