@@ -113,6 +113,28 @@ def test_effect_is_the_score_less_the_counterfactual_one(base, kind):
     torch.testing.assert_close(found["partners_counterfactual"], other.diagonal().mean())
 
 
+@pytest.mark.parametrize("kind", ["uniform", "random"])
+@pytest.mark.parametrize("base", BASES)
+def test_through_attention_nothing_else_is_taught(base, kind):
+    pair = square()
+    values = [side.values.detach().requires_grad_() for side in (pair.regions, pair.words)]
+
+    def live():
+        return Pair(*(Side(v, s.real, s.whole) for v, s in zip(values, (pair.regions, pair.words), strict=True)))
+
+    found = {}
+    for through in ("all", "attention"):
+        method, scorer, _ = ready(pair, base=base, counterfactual=kind, through=through)
+        scores, other = method._both(scorer, live(), torch.Generator().manual_seed(0))
+        found[through] = scores, torch.autograd.grad((scores - other).sum(), values)
+        assert other.requires_grad == (through == "all" or base in ("saf", "sgr"))  # these have layers of their own
+    torch.testing.assert_close(found["all"][0], found["attention"][0])
+    held = scorer.judge(pair, scorer.attend(live())).sum()
+    for one, wanted in zip(found["attention"][1], torch.autograd.grad(held, values), strict=True):
+        torch.testing.assert_close(one, wanted)
+    assert not torch.allclose(found["all"][1][0], found["attention"][1][0])
+
+
 @pytest.mark.parametrize("kind", ["random", "shuffle", "swap"])
 def test_chance_is_a_function_of_seed_epoch_and_batch(kind):
     def effect(epoch=3, **options):

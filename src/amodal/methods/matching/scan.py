@@ -119,8 +119,9 @@ class SCAN(Matcher):
         departures=(
             "width 256 and 30 epochs at 5e-4 by default; preset cpu: 8 epochs at 2e-3, paper: width 1024, 30 at 2e-4",
             "parts are centred and divided by one number, measured on training parts, before the projection",
-            "the mean over 15 negatives in the first epoch, and in every batch whose hardest negatives would cost more "
-            "than scores that are all alike, where these would end; the preset paper has the hardest always",
+            "learns from the hardest negatives that do not cost more than scores which are all alike, and projections "
+            "start at canonical correlations of mean parts; the preset paper has neither. rSum on the dev split of "
+            "flickr8k, preset cpu, one seed: 268, without both 234",
             "the rate decays by a cosine and gradients are clipped at 5, as everywhere here; released: a tenth after "
             "half of the epochs, clipped at 2",
             "other captions of a picture are no negatives; each epoch draws one caption per picture",

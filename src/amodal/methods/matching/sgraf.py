@@ -240,8 +240,8 @@ class SGRAF(Matcher):
             "both networks learn in one run, from the same batches, their gradients clipped together; SGRAF.of takes "
             "two that learned apart",
             "parts are centred and divided by one number, measured on training parts, before the projection",
-            "the mean over 15 negatives in the first epoch, and in every batch whose hardest negatives would cost more "
-            "than scores that are all alike, where these would end; the preset paper has the hardest always",
+            "learns from the hardest negatives that do not cost more than scores which are all alike, and projections "
+            "start at canonical correlations of mean parts; the preset paper has neither",
             "the rate decays by a cosine and gradients are clipped at 5, as everywhere here; released: a tenth late in "
             "training, clipped at 2",
             "other captions of a picture are no negatives; each epoch draws one caption per picture",
