@@ -77,7 +77,8 @@ class CASR(Recovers):
         environments: How many are learned.
         erase: Whether ``eca`` also takes cues out of the features, what lies along their shifts by environment within
             the classes, and lets rows teach as much as makes classes and environments independent, see ``cues``.
-        environment: Attribute of the training items that names the environments of these shifts; None to guess them.
+        environment: Attribute of the training items that names the environments of these shifts, heeded where held-out
+            rows do not say that it costs more than it brings; None to guess them.
         refresh: Epochs between new environments, and between new guesses of labels.
         env_passes: Steps in which rows move between environments.
         contrast: Weight of SupCon.

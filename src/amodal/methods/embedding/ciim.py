@@ -87,7 +87,8 @@ class CIIM(ClassEmbed):
 
     With ``erase``, what lies along the shifts of the features by environment within the classes is taken out before
     learning, and each row teaches as much as makes classes and environments independent, as a weight in PA and in the
-    calibration (see ``cues``): environments are those that training items name, or guessed ones, if a guess is certain.
+    calibration (see ``cues``): environments are those that training items name, unless held-out rows say of a modality
+    that it costs more than it brings, or guessed ones, if a guess is certain.
 
     Args:
         dim: Width e of the common space.
