@@ -227,7 +227,7 @@ class Retriever:
         problems: list[str] | None = None,
         **query: Any,
     ) -> list[Match]:
-        """The nearest items to one query; with a reranker the first of them in the order of its scores.
+        """The nearest items to one query; with a reranker the first of them in its order.
 
         Name exactly one thing to search by: a modality with its content (``text="red shoes"``, ``image="shoe.jpg"``, or
         a feature vector), the ``id`` of an indexed item, or a ``vector`` of codes.
@@ -241,8 +241,8 @@ class Retriever:
             radius: Only entries at most this far: bits, or 1 - cosine.
             after: Go on behind this place, the ``place`` of the last match of an earlier answer to the same query. What
                 was added meanwhile neither repeats nor pushes out what was there.
-            rerank: Whether the matcher has the last word; by default where there is one that can: not for a ``vector``,
-                which has no parts, and not behind a place.
+            rerank: Whether the matcher puts the first in order; by default where there is one that can: not for a
+                ``vector``, which has no parts, and not behind a place.
             problems: Takes in sentences that would else be warnings.
             query: The modality and its content.
 
@@ -284,7 +284,7 @@ class Retriever:
         most = max(k, self.reranker.top)
         found = nearest_items(self._index(), codes, most, where=condition, radius=radius, without=id)
         asking = self.reranker.of_item(str(id)) if id is not None else self.reranker.query(query[given[0]], given[0])
-        return self.reranker.order(asking, found, into)[:k]
+        return self.reranker.order(asking, found, into, by=self.method.card)[:k]
 
     def explain(self, item: str, *, into: str | None = None, problems: list[str] | None = None, **query: Any) -> Why:
         """Why an item answers a query: which words look at which regions, and what that is worth.

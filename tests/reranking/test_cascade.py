@@ -1,5 +1,6 @@
 """A retriever that re-ranks: codes recall, a matcher orders, one folder holds both."""
 
+import copy
 import json
 import warnings
 
@@ -41,6 +42,31 @@ def test_the_first_answers_stand_in_the_order_of_the_scores_and_the_rest_follows
     without = [match.item for match in recalled if match.item in WORDS_ONLY]
     assert [match.item for match in ranked[len(scores) :]] == without
     assert [match.item for match in cascade.search(text="a red circle", k=4)] == [m.item for m in ranked[:4]]
+
+
+@pytest.mark.parametrize(("recall", "method"), [(0.0, "cca_itq"), (0.5, "dch"), (None, "dch"), (None, "cca_itq")])
+def test_the_order_is_that_of_standardised_scores_and_distances(cascade, recall, method):
+    weight = float(method == "cca_itq") if recall is None else recall  # distances that labels taught have no say
+    asking = cascade.reranker.query("a red circle", "text")
+    found = cascade.search(text="a red circle", k=12, rerank=False)
+    reranker = copy.copy(cascade.reranker)
+    reranker.recall = recall
+    ranked = [match for match in reranker.order(asking, found, by=get(method).card) if match.score is not None]
+    scores, distances = (np.array([getattr(match, name) for match in ranked]) for name in ("score", "distance"))
+    assert distances.std() > 0
+    value = (scores - scores.mean()) / scores.std() - weight * (distances - distances.mean()) / distances.std()
+    assert (np.diff(value) < 1e-9).all()
+    by_score = np.argsort(-scores, kind="stable")
+    assert (by_score == np.arange(len(scores))).all() == (weight == 0)
+
+
+def test_the_weight_of_recall_is_saved_and_checked(cascade, tmp_path):
+    with pytest.raises(UsageError, match="0 or more"):
+        Reranker("scan", recall=-1.0)
+    reranker = copy.copy(cascade.reranker)
+    reranker.recall = 0.25
+    reranker.save(tmp_path / "reranker")
+    assert Reranker.load(tmp_path / "reranker").recall == 0.25
 
 
 def test_scores_are_the_matchers_own(cascade, catalogue):
@@ -154,7 +180,7 @@ def test_a_matcher_may_learn_from_the_pictures_themselves(catalogue, tmp_path):
 
 def test_bare_parts_are_recalled_by_a_dual_encoder_and_scored_as_they_are(tmp_path):
     items = planted(60)
-    reranker = Reranker(get("scan").create(**QUICK), top=30)
+    reranker = Reranker(get("scan").create(**QUICK), top=30, recall=0.0)
     shop = amodal.Retriever("dual_encoder", epochs=2, dim=16, rerank=reranker).fit(items)
     row = 7
     words = items["text"].read(np.flatnonzero(items["text"].item == row)[:1])[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amodal.data import Dataset
 from amodal.encoders import Encoder, FeatureCache, choose_encoders, encode_dataset
@@ -26,6 +27,7 @@ from amodal.reranking.fragments import STORED, FragmentStore, Kept
 from amodal.reranking.why import Why
 
 if TYPE_CHECKING:
+    from amodal.methods.card import Card
     from amodal.methods.matching import Matcher
     from amodal.methods.matching.tiles import Fragments
     from amodal.training import Training
@@ -38,7 +40,9 @@ BATCH = 512  #: observations whose fragments are written at once
 
 
 class Reranker:
-    """Puts the first answers of a search in the order of a matcher's scores.
+    """Puts the first answers of a search in the order of a matcher's scores, and of what recalled them.
+
+        order by  z(score) + recall z(-distance)        z: less the mean, by the deviation, over what can be scored
 
     Args:
         matcher: Slug of a registered matcher, or a matcher.
@@ -47,6 +51,8 @@ class Reranker:
             length, or a ``ModuleEncoder`` that gives parts.
         backbone_rate: Their learning rate.
         top: How many items are recalled and scored for a query.
+        recall: Weight of the distances in the order; by default 1 where they were learned from pairs alone, and 0 where
+            they were learned from labels, and say what is alike and not what belongs together.
         cache: Keep parts of encoded content, so that a second run does not encode again.
 
     Attributes:
@@ -55,7 +61,7 @@ class Reranker:
         store: Fragments of all indexed items.
 
     Raises:
-        UsageError: If the method is no matcher, or ``top`` is less than 1.
+        UsageError: If the method is no matcher, ``top`` is less than 1, or ``recall`` is negative.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Reranker:
         backbones: Mapping[str, str | Encoder] | None = None,
         backbone_rate: float = 1e-5,
         top: int = 50,
+        recall: float | None = None,
         cache: bool = True,
     ) -> None:
         chosen = get_method(matcher).create() if isinstance(matcher, str) else matcher
@@ -77,6 +84,9 @@ class Reranker:
         if top < 1:
             raise UsageError(f"top, the number of items that are scored for a query, is at least 1; got {top!r}.")
         self.matcher: Matcher = chosen  # type: ignore[assignment]
+        if recall is not None and not 0 <= recall < np.inf:
+            raise UsageError(f"recall, the weight of the distances beside the scores, is 0 or more; got {recall!r}.")
+        self.recall = recall
         self.top, self._wanted, self._cache = top, {**(encoders or {}), **(backbones or {})}, cache
         self._learning, self._backbone_rate = tuple(backbones or {}), backbone_rate
         self.encoders_: dict[str, Encoder] = {}
@@ -234,7 +244,14 @@ class Reranker:
         found = {name: self.store.get([item], name, self._width)[1] for name in self.matcher.widths_}
         return {name: fragments for name, fragments in found.items() if len(fragments)}
 
-    def order(self, asking: Mapping[str, Fragments], matches: Sequence[Match], into: str | None = None) -> list[Match]:
+    def order(
+        self,
+        asking: Mapping[str, Fragments],
+        matches: Sequence[Match],
+        into: str | None = None,
+        *,
+        by: Card | None = None,
+    ) -> list[Match]:
         """The matches with the best first, each with its score; those that cannot be scored follow as they were.
 
         The score of an item is that of its best observation in any modality other than the one that asks.
@@ -243,6 +260,8 @@ class Reranker:
             asking: Fragments of the query, by modality.
             matches: What was recalled, nearest first.
             into: Only this modality of the items is scored.
+            by: The card of the method that recalled them, from which ``recall`` follows if it was not given; without,
+                it is 0.
         """
         items = [match.item for match in matches]
         best = np.full(len(items), -np.inf, np.float32)
@@ -254,9 +273,13 @@ class Reranker:
             for source in sources:
                 scores = self.matcher.match(asking[source], fragments, modalities=(source, target))
                 np.maximum.at(best, owner, scores.max(axis=0))
-        ranked = [
-            replace(matches[k], score=float(best[k])) for k in np.argsort(-best, kind="stable") if best[k] > -np.inf
-        ]
+        scored = np.flatnonzero(best > -np.inf)
+        distances = np.array([matches[k].distance for k in scored.tolist()])
+        learned_from_pairs = by is not None and not by.needs_labels
+        recall = float(learned_from_pairs) if self.recall is None else self.recall
+        value = _standard(best[scored]) + recall * _standard(-distances) if recall else best[scored]
+        order = scored[np.argsort(-value, kind="stable")].tolist()
+        ranked = [replace(matches[k], score=float(best[k])) for k in order]
         return ranked + [match for match, score in zip(matches, best, strict=True) if score == -np.inf]
 
     def explain(self, content: Any, modality: str, match: Match) -> Why:
@@ -304,7 +327,7 @@ class Reranker:
         """Write matcher, encoders and fragments to a new folder."""
         folder.mkdir(parents=True)
         save_method(self.matcher, folder / "matcher")
-        facts = {"top": self.top, "encoders": save_encoders(self.encoders_, folder / "encoders")}
+        facts = {"top": self.top, "recall": self.recall, "encoders": save_encoders(self.encoders_, folder / "encoders")}
         (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         self.store.copy_to(folder / FRAGMENTS)
 
@@ -323,7 +346,7 @@ class Reranker:
         matcher = load_method(folder / "matcher")
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            found = cls(matcher, top=facts["top"])  # type: ignore[arg-type]
+            found = cls(matcher, top=facts["top"], recall=facts.get("recall"))  # type: ignore[arg-type]
             saved = facts["encoders"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder}: {FACTS} cannot be read ({error}). Restore it, or fit again.") from error
@@ -366,3 +389,10 @@ def _kinds(items: Dataset) -> dict[str, str]:
     from amodal.encoders import guess_kind
 
     return {name: guess_kind(t.read(slice(100)).tolist()) for name, t in items.modalities.items() if t.raw and len(t)}
+
+
+def _standard(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Less their mean, by their deviation; zeros where all are alike."""
+    apart = values.astype(np.float64) - values.mean(dtype=np.float64)
+    found: NDArray[np.float64] = apart / (apart.std() or 1.0)
+    return found

@@ -142,7 +142,7 @@ class Generation:
             return self.reader.encode(content, modality)
 
     def rerank(self, **search: Any) -> list[Match]:
-        """A search in which the matcher has the last word; one at a time, as ``encode``."""
+        """A search in which the matcher puts the first in order; one at a time, as ``encode``."""
         with self._encoding:
             return self.reader.search(rerank=True, **search)
 
