@@ -3,6 +3,7 @@
 import copy
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,18 @@ def test_the_order_is_that_of_standardised_scores_and_distances(cascade, recall,
     assert (np.diff(value) < 1e-9).all()
     by_score = np.argsort(-scores, kind="stable")
     assert (by_score == np.arange(len(scores))).all() == (weight == 0)
+
+
+def test_distances_that_are_alike_but_for_rounding_have_no_say(cascade):
+    asking = cascade.reranker.query("a red circle", "text")
+    found = cascade.search(text="a red circle", k=12, rerank=False)
+    alike = [replace(match, distance=0.1 + 1e-16 * k) for k, match in enumerate(found)]
+    by_score = cascade.reranker.order(asking, alike)
+    assert [m.item for m in cascade.reranker.order(asking, alike, by=get("cca_itq").card)] == [m.item for m in by_score]
+    every = cascade.search(text="a red circle", k=40, rerank=False)
+    words_only = [match for match in every if match.item in WORDS_ONLY]
+    assert words_only
+    assert cascade.reranker.order(asking, words_only, by=get("cca_itq").card) == words_only
 
 
 def test_the_weight_of_recall_is_saved_and_checked(cascade, tmp_path):

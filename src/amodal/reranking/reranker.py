@@ -277,7 +277,7 @@ class Reranker:
         distances = np.array([matches[k].distance for k in scored.tolist()])
         learned_from_pairs = by is not None and not by.needs_labels
         recall = float(learned_from_pairs) if self.recall is None else self.recall
-        value = _standard(best[scored]) + recall * _standard(-distances) if recall else best[scored]
+        value = _standard(best[scored]) + recall * _standard(-distances) if recall and len(scored) else best[scored]
         order = scored[np.argsort(-value, kind="stable")].tolist()
         ranked = [replace(matches[k], score=float(best[k])) for k in order]
         return ranked + [match for match, score in zip(matches, best, strict=True) if score == -np.inf]
@@ -392,7 +392,7 @@ def _kinds(items: Dataset) -> dict[str, str]:
 
 
 def _standard(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Less their mean, by their deviation; zeros where all are alike."""
+    """Less their mean, by their deviation; zeros where all are alike but for rounding."""
     apart = values.astype(np.float64) - values.mean(dtype=np.float64)
-    found: NDArray[np.float64] = apart / (apart.std() or 1.0)
-    return found
+    spread = apart.std()
+    return apart / spread if spread > 1e-9 * np.abs(values).max() else np.zeros(len(values))

@@ -120,3 +120,9 @@ def test_held_out_rows_decide_whether_given_environments_are_resisted():
         weights = erase.fit(data, "image", lambda x: x, "cue", 0)
         assert bool(erase.directions.any()) == resisted
         assert bool(weights.std() > 0) == resisted
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_a_handful_of_rows_can_be_asked_too(n):
+    x, y, cue, _ = planted(4.0, n=n, dim=5)
+    assert resistance_costs(x, y, cue, np.ones(n), 4) in (True, False)

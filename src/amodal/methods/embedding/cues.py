@@ -172,6 +172,8 @@ def resistance_costs(x: Array, y: Array, groups: Array, weights: Array, most: in
         weights: w, shape (n,).
         most: Largest number of directions to erase.
     """
+    if len(x) < FOLDS:
+        return False
     fold, ones = np.arange(len(x)) % FOLDS, np.ones(len(x))
     errors = np.zeros((2, len(STRENGTHS), len(x)))
     for k in range(FOLDS):
