@@ -191,7 +191,7 @@ def test_stopping_the_counterfactual_gradient_leaves_the_loss():
     pair.regions.values.requires_grad_()
     gradients, losses = [], []
     for stop in (False, True):
-        method, scorer, items = ready(pair, stop_cf=stop, base="scan_t2i")
+        method, scorer, items = ready(pair, stop_cf=stop, base="scan_t2i", through="all")
         loss = method.objective(scorer, pair, items, 5)["loss"]
         losses.append(loss.item())
         gradients.append(torch.autograd.grad(loss, pair.regions.values, retain_graph=True)[0])
@@ -236,10 +236,11 @@ def test_every_intervention_learns(kind, form):
     assert method.fit(data()).validation_score(data()) > 2 * chance
 
 
-def test_supervised_attention_has_a_larger_effect():
+def test_an_effect_that_teaches_everything_grows():
+    """Taught to attention alone it does not, see docs/findings.md."""
     effects = []
     for weight in (0.0, 1.0):
-        method = causmatch(base="scan_t2i", effect_weight=weight, epochs=12, rate=0.02).fit(data())
+        method = causmatch(base="scan_t2i", effect_weight=weight, epochs=12, rate=0.02, through="all").fit(data())
         fragments = [method.embed(data()[name].read(), name) for name in BOTH]
         effect = method.effect(*fragments, modalities=BOTH)
         effects.append(effect.diagonal().mean() - effect.mean())
