@@ -97,9 +97,9 @@ class CausMatch(Matcher):
         departures=(
             "built from the abstract by analogy with counterfactual attention learning (CAL) on SCAN and SGRAF: no "
             "formula of the paper is public",
-            "the effect teaches attention alone, what is attended to held fast: it does less harm, and does not make the "
-            "effect larger (planted data); taught through everything, as in CAL (through='all', preset paper), the effect "
-            "grows, and scan loses 39 of 268 points of rSum (flickr8k dev, one seed)",
+            "the effect teaches attention alone, what is attended to held fast: it does less harm, and does not make "
+            "the effect larger (planted data); taught through everything, as in CAL (through='all', preset paper), the "
+            "effect grows, and scan loses 39 of 268 points of rSum (flickr8k dev, one seed)",
             "preference may mean the loss on the effect or the preference on matched pairs: both are switches",
             'with reduction="sum" every term is a sum over pairs, so that its weight does not depend on the batch',
             "the hardest negatives are found under one draw of another attention, and learned from under a second",
