@@ -83,7 +83,7 @@ class CausMatch(Matcher):
     card = Card(
         slug="causmatch",
         name="CausMatch",
-        summary="Attention between words and regions is replaced by another; it learns from what the score loses by that.",
+        summary="Attention between words and regions is replaced by another, and what the score loses is a lesson.",
         paper="Chen, Wang, CausMatch: Causal Matching Learning With Counterfactual Preference Framework for "
         "Cross-Modal Retrieval, IEEE Access 13, 2025.",
         url="https://doi.org/10.1109/ACCESS.2025.3529942",
