@@ -82,7 +82,7 @@ def fit(
     ] = None,
     backbone_rate: Annotated[float, typer.Option(help="Learning rate of backbones.")] = 1e-5,
     rerank: Annotated[
-        str | None, typer.Option(help="A matcher that puts the first answers in order, for instance causmatch.")
+        str | None, typer.Option(help="A matcher that puts the first answers in order, for instance scan.")
     ] = None,
     rerank_top: Annotated[int, typer.Option(help="How many answers it scores.")] = 50,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
