@@ -300,7 +300,7 @@ class Retriever:
             DataError: If the item is not indexed, lacks the modality, or content cannot be encoded.
         """
         if self.reranker is None:
-            raise UsageError("only a matcher can explain. Make the retriever with rerank=, for instance causmatch.")
+            raise UsageError("only a matcher can explain. Make the retriever with rerank=, for instance scan.")
         if len(query) != 1:
             raise UsageError(f"explain one query, a modality with its content; got {', '.join(query) or 'nothing'}.")
         ((modality, content),) = query.items()
