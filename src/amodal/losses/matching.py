@@ -133,13 +133,19 @@ def bearable(scores: Tensor, items: Tensor, margin: float, share: float = 0.9) -
 
 
 def rival_hinge(
-    partners: Tensor, found: Tensor, real: Tensor, margin: float, *, reduction: Reduction = "sum"
+    partners: Tensor,
+    found: Tensor,
+    real: Tensor,
+    margin: float,
+    *,
+    reduction: Reduction = "sum",
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Hinge between the score of each pair and those of the rivals that were found for it.
 
-        sum_p sum_r [margin + found_rp - partners_p]_+
+        sum_p w_p sum_r [margin + found_rp - partners_p]_+
 
-    With those of ``rivals`` it is ``matching_hinge``, and so is its gradient.
+    With those of ``rivals`` and equal weights it is ``matching_hinge``, and so is its gradient.
 
     Args:
         partners: Scores of the pairs, shape (b,).
@@ -147,6 +153,7 @@ def rival_hinge(
         real: Which pairs have rivals, bool, shape (b,).
         margin: By how much a partner should score higher.
         reduction: "sum" over the batch, or "mean", which divides by b.
+        weights: w, how much each pair teaches, shape (b,); 1 by default.
 
     Returns:
         Scalar, in units of score.
@@ -156,7 +163,8 @@ def rival_hinge(
         >>> round(float(rival_hinge(torch.tensor([0.9]), torch.tensor([[0.8], [0.2]]), torch.ones(1) > 0, 0.2)), 3)
         0.1
     """
-    return reduced(((margin + found - partners).clamp_min(0) * real).sum(), len(partners), reduction)
+    cost = (margin + found - partners).clamp_min(0) * real
+    return reduced((cost if weights is None else cost * weights).sum(), len(partners), reduction)
 
 
 def reduced(total: Tensor, count: int, reduction: Reduction) -> Tensor:

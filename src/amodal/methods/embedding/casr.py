@@ -13,11 +13,11 @@ from torch import Tensor
 from amodal.data import Dataset, Observations
 from amodal.errors import UsageError, nearest
 from amodal.methods.card import Card
+from amodal.methods.cues import mean_by_item
 from amodal.methods.embedding.casr_alignment import Sides, alignment, plain_risk
 from amodal.methods.embedding.casr_environments import assigned, patterns, slopes
 from amodal.methods.embedding.casr_networks import CASRNetwork, Rows
 from amodal.methods.embedding.casr_recovery import Recovers
-from amodal.methods.embedding.cues import mean_by_item
 from amodal.methods.embedding.semantics import TERMS
 from amodal.methods.embedding.transport import confident, transport_plan
 from amodal.methods.networks import FILLS

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
 
-from amodal.methods.embedding.cues import Erasure
+from amodal.methods.cues import Erasure
 from amodal.methods.networks import Scale
 
 __all__ = ["Adapters", "Attention", "CASRNetwork", "Fusion", "Imagination", "MemberClasses", "Pooling", "Rows"]

@@ -18,9 +18,9 @@ from amodal.data import Dataset
 from amodal.errors import UsageError, nearest
 from amodal.losses import factorisation, hardest_triplet, kernel, label_nll, proxy_anchor, share_label
 from amodal.methods.card import Card
+from amodal.methods.cues import mean_by_item
 from amodal.methods.embedding.ciim_networks import CIIMNetwork, Statistics, reversed_gradient, swapped
 from amodal.methods.embedding.class_embed import EMBEDDINGS, ClassEmbed
-from amodal.methods.embedding.cues import mean_by_item
 from amodal.methods.networks import FILLS
 from amodal.training import Batch
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
 
+from amodal.methods.cues import Erasure
 from amodal.methods.embedding.class_embed import ClassNetwork
-from amodal.methods.embedding.cues import Erasure
 
 __all__ = ["CIIMNetwork", "Statistics", "reversed_gradient", "swapped", "top_gate"]
 

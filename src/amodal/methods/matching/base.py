@@ -152,12 +152,20 @@ class Matcher(DeepMethod):
             return
         vectors = {name: encoder.pooled for name, encoder in networks[0]}
         try:
-            maps = correlated_maps(data, vectors, self.width, RIDGE)
+            maps = correlated_maps(data, vectors, self.width, RIDGE, within=self.strata(data))
         except MethodError:  # means of parts may have nothing in common where the parts do
             return
         for encoders in networks:
             for name, encoder in encoders:
                 encoder.begin(*maps[name])
+
+    def strata(self, data: Dataset) -> NDArray[np.int64] | None:
+        """Group of each item that correlations are taken within, shape (n,); no groups for most."""
+        return None
+
+    def weights(self, items: Tensor) -> Tensor | None:
+        """How much the pairs of some training items teach, shape (b,); alike for most."""
+        return None
 
     def groups(self) -> list[dict[str, Any]]:
         """All parameters at one rate."""
@@ -216,7 +224,8 @@ class Matcher(DeepMethod):
         """
         seen = glance(scorer, pair, measure) if seen is None else seen
         rank = bearable(seen, items, margin) if self.negatives == "bearable" else 0
-        return rivalry(pair, seen, items, measure, margin, rank=rank, reduction=self.reduction)
+        weights = self.weights(items)
+        return rivalry(pair, seen, items, measure, margin, rank=rank, reduction=self.reduction, weights=weights)
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Build the networks anew and fill them; a vocabulary has the length of its table."""

@@ -6,11 +6,14 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from amodal.data import Dataset
 from amodal.errors import UsageError, nearest
 from amodal.losses.matching import Reduction, pair_contrast, preference
 from amodal.methods.card import Card
+from amodal.methods.cues import balance, named_environments
 from amodal.methods.matching.base import Matcher, Rivals, Start
 from amodal.methods.matching.blocks import Direction, Pair
 from amodal.methods.matching.contest import Contest, Measure, blocks, glance
@@ -50,6 +53,10 @@ class CausMatch(Matcher):
         gate: Whether the gate of "saf" is intervened on, too.
         stop_cf: Whether S' is a constant to the gradient.
         through: What the effect teaches: "attention" alone, with all that is attended to held fast, or "all".
+        environment: Attribute that names what a training item was under, such as a source or a cue that goes with the
+            classes here and not there: correlations to start at are those within environments, and in both hinges
+            pairs weigh as much as makes environments and classes, where known, independent (see ``cues.balance``).
+        balance: Power of these weights: with 1 independent, with 0 all alike.
         learn_temperature: Whether lambda_1 of the attention is learned.
         test_score: Whether pairs are ranked by their "score", or by their "effect" against uniform attention.
         pooling: Of a base of SCAN: "mean" or "lse".
@@ -134,6 +141,8 @@ class CausMatch(Matcher):
         "cpu": {"width": 256, "similarity": 64, "rate": 2e-3, "epochs": 8},
     }
 
+    balance_: Tensor
+
     def __init__(
         self,
         base: str = "scan_both",
@@ -148,6 +157,8 @@ class CausMatch(Matcher):
         gate: bool = False,
         stop_cf: bool = False,
         through: Through = "attention",
+        environment: str | None = None,
+        balance: float = 0.7,
         learn_temperature: bool = False,
         test_score: str = "score",
         pooling: str = "mean",
@@ -177,6 +188,7 @@ class CausMatch(Matcher):
         self.form, self.effect_margin, self.tau, self.tau_preference = form, effect_margin, tau, tau_preference
         self.ramp, self.gate, self.stop_cf, self.learn_temperature = ramp, gate, stop_cf, learn_temperature
         self.through, self.test_score, self.pooling = through, test_score, pooling
+        self.environment, self.balance = environment, balance
         self.sharpness_t2i, self.sharpness_i2t = sharpness_t2i, sharpness_i2t
         self.lse_t2i, self.lse_i2t = lse_t2i, lse_i2t
         self.similarity, self.steps, self.norm, self.regions = similarity, steps, norm, regions
@@ -221,6 +233,35 @@ class CausMatch(Matcher):
         if self.base.startswith("scan"):
             return None
         return Whole(self.width, self.word_dropout, norm=None if position else self.norm, places=self.regions)
+
+    def prepare(self, data: Dataset) -> None:
+        """Also how much each pair teaches.
+
+        Raises:
+            UsageError: If the items have no attribute of the name of ``environment``.
+        """
+        super().prepare(data)
+        self.balance_ = torch.ones(len(data))
+        if self.environment is not None and data.labels is not None:
+            known = data.labels.matrix.multiply(data.labels.known[:, None]).tocsr()
+            weights = balance(known, named_environments(data, self.environment)) ** self.balance
+            self.balance_ = torch.from_numpy(weights / weights.mean()).float()
+
+    def strata(self, data: Dataset) -> NDArray[np.int64] | None:
+        """The environments, if they are named."""
+        if self.environment is None:
+            return None
+        found = named_environments(data, self.environment).tocoo()
+        group = np.full(len(data), -1)
+        group[found.row] = found.col
+        return group
+
+    def weights(self, items: Tensor) -> Tensor | None:
+        """As environments say, mean 1 over the batch."""
+        if self.environment is None:
+            return None
+        weights = self.balance_.to(items.device)[items]
+        return weights / weights.mean()
 
     def judged(self, scorer: Scorer, pair: Pair) -> Tensor:
         """The score, or its effect with ``test_score="effect"``."""

@@ -70,7 +70,15 @@ def _in_place(pieces: list[tuple[Tensor, Tensor]], *, dim: int) -> Tensor:
 
 
 def rivalry(
-    pair: Pair, seen: Tensor, items: Tensor, measure: Measure, margin: float, *, rank: int = 0, reduction: Reduction
+    pair: Pair,
+    seen: Tensor,
+    items: Tensor,
+    measure: Measure,
+    margin: float,
+    *,
+    rank: int = 0,
+    reduction: Reduction,
+    weights: Tensor | None = None,
 ) -> Contest:
     """The hinge with one rival each way, whose gradient is that of all pairs: nothing else takes part in it.
 
@@ -82,12 +90,13 @@ def rivalry(
         margin: By how much a partner should score higher.
         rank: 0 for the hardest negatives, 1 for the second, and so on.
         reduction: "sum" or "mean" over the batch.
+        weights: How much each pair teaches, shape (b,).
     """
     rows = torch.arange(len(seen), device=seen.device)
     beside, below, real = rivals(seen, items, rank)
     chosen = torch.cat([rows, rows, below]), torch.cat([rows, beside, rows])
     partners, *found = measure(Couples(pair.regions.take(chosen[0]), pair.words.take(chosen[1])))[0].chunk(3)
-    loss = rival_hinge(partners, torch.stack(found), real, margin, reduction=reduction)
+    loss = rival_hinge(partners, torch.stack(found), real, margin, reduction=reduction, weights=weights)
     return Contest(loss, partners, _others(seen))
 
 

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 from amodal.data import Dataset
 from amodal.errors import UsageError, nearest
 
-__all__ = ["Erasure", "balance", "environment_shifts", "guessed_environments", "mean_by_item", "resistance_costs"]
+__all__ = [
+    "Erasure",
+    "balance",
+    "environment_shifts",
+    "guessed_environments",
+    "mean_by_item",
+    "named_environments",
+    "resistance_costs",
+]
 
 #: Rows that shifts are measured on, and that environments are guessed of, at a time.
 MOST = 4096
@@ -84,7 +92,7 @@ class Erasure(nn.Module):
         if environment is None:
             groups = _guesses(blocks, learned_from, len(table), len(labels.names))
         else:
-            groups = _named(data, environment)[table.item]
+            groups = named_environments(data, environment)[table.item]
         self.directions.zero_()
         weights = balance(labels.matrix[table.item].multiply(labels.known[table.item, None]).tocsr(), groups)
         if groups.nnz and blocks:
@@ -271,7 +279,7 @@ def _guesses(
     return sparse.csr_matrix((np.ones(len(at)), (at, look)), (count, classes))
 
 
-def _named(data: Dataset, environment: str) -> sparse.csr_matrix:
+def named_environments(data: Dataset, environment: str) -> sparse.csr_matrix:
     """Environments as an attribute names them, shape (n, K)."""
     if environment not in data.attributes:
         raise UsageError(nearest(environment, data.attributes, what="attribute of the data"))

@@ -8,7 +8,7 @@ import torch
 from scipy import sparse
 
 from amodal.data import Labels, Observations, toy
-from amodal.methods.embedding.cues import (
+from amodal.methods.cues import (
     HEAVIEST,
     Erasure,
     balance,
@@ -97,7 +97,7 @@ def test_guesses_of_many_rows_in_blocks_are_what_the_data_say(monkeypatch):
     x, y, cue, _ = planted(8.0, n=2000)
     data = replace(toy(2000), labels=Labels.from_multihot(y), attributes={"cue": cue.argmax(axis=1).astype(str)})
     data = data.with_tables({"image": Observations(x.astype(np.float32), np.arange(2000))})
-    monkeypatch.setattr("amodal.methods.embedding.cues.MOST", 600)
+    monkeypatch.setattr("amodal.methods.cues.MOST", 600)
     guessed, given = (Erasure(30, 4).fit(data, "image", lambda x: x, how, 0) for how in (None, "cue"))
     assert guessed.std() > 0.5
     assert np.corrcoef(guessed, given)[0, 1] > 0.95
