@@ -114,8 +114,8 @@ class CausMatch(Matcher):
             "a shuffle deals one permutation per pair of items; a swap shifts all askers of a batch by one number",
             "in both passes of the effect the batch norm of saf uses its running statistics and leaves them: its own "
             "would take out what the intervention did",
-            "environment is ours: correlations within named environments are deaf to what goes with them, and weights keep "
-            "the contest from teaching it again",
+            "environment is ours: correlations within named environments are deaf to what goes with them, and weights "
+            "keep the contest from teaching it again",
             'test_score="effect" compares with uniform attention, as CAL does, which needs no chance',
             "those of its base: see scan and sgraf",
         ),
