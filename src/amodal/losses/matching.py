@@ -145,7 +145,7 @@ def rival_hinge(
 
         sum_p w_p sum_r [margin + found_rp - partners_p]_+
 
-    With those of ``rivals`` and equal weights it is ``matching_hinge``, and so is its gradient.
+    With those of ``rivals`` and weights of 1 it is ``matching_hinge``, and so is its gradient.
 
     Args:
         partners: Scores of the pairs, shape (b,).

@@ -280,7 +280,15 @@ def _guesses(
 
 
 def named_environments(data: Dataset, environment: str) -> sparse.csr_matrix:
-    """Environments as an attribute names them, shape (n, K)."""
+    """Environments as an attribute names them, one-hot or empty where unknown, shape (n, K).
+
+    Args:
+        data: The items.
+        environment: Attribute that names the environment of an item, "" if unknown.
+
+    Raises:
+        UsageError: If the data have no such attribute.
+    """
     if environment not in data.attributes:
         raise UsageError(nearest(environment, data.attributes, what="attribute of the data"))
     names = data.attributes[environment]

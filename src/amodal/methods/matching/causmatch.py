@@ -244,9 +244,12 @@ class CausMatch(Matcher):
         """
         super().prepare(data)
         self.balance_ = torch.ones(len(data))
-        if self.environment is not None and data.labels is not None:
+        if self.environment is None:
+            return
+        environments = named_environments(data, self.environment)  # a wrong name is said whatever else is at hand
+        if data.labels is not None:
             known = data.labels.matrix.multiply(data.labels.known[:, None]).tocsr()
-            weights = balance(known, named_environments(data, self.environment)) ** self.balance
+            weights = balance(known, environments) ** self.balance
             self.balance_ = torch.from_numpy(weights / weights.mean()).float()
 
     def strata(self, data: Dataset) -> NDArray[np.int64] | None:
